@@ -1,0 +1,42 @@
+import { Readable } from "node:stream";
+
+/** Bytes in pieces. A chunk is immutable once yielded. */
+export type Chunks = AsyncIterable<Uint8Array>;
+
+/** A transformation of bytes, written as an async generator. */
+export type ByteStage = (source: Chunks) => Chunks;
+
+/** What crosses room borders. Who receives one reads it to the end or destroys it. */
+export type ByteStream = Readable;
+
+/**
+ * Joins stages to a source. The result ends with the error of whichever part failed first.
+ *
+ * The source is destroyed in every ending, also when the result is destroyed before a byte was read: a generator that
+ * was never started does not run its `finally`, so the stages alone would leak the source's socket or file.
+ */
+export function compose(source: ByteStream, ...stages: readonly ByteStage[]): ByteStream {
+  let chunks: Chunks = source;
+  for (const stage of stages) chunks = stage(chunks);
+  const result = Readable.from(chunks, { objectMode: false, highWaterMark: 1 << 20 });
+  const close = () => {
+    if (!source.destroyed) source.destroy();
+  };
+  result.once("close", close);
+  result.once("end", close);
+  // A source that fails while nobody pulls must end the result, not crash the process.
+  source.on("error", (error) => result.destroy(error));
+  return result;
+}
+
+/** Ends a stream that will not be read, and waits until its resources are gone. */
+export async function closeStream(stream: ByteStream): Promise<void> {
+  if (stream.closed) return;
+  const closed = new Promise<void>((resolve) => {
+    stream.once("close", () => resolve());
+    // Whoever closes is not interested in why a stream failed.
+    stream.once("error", () => undefined);
+  });
+  stream.destroy();
+  await closed;
+}

@@ -1,0 +1,85 @@
+import { parseJson } from "../bytes/index.ts";
+import { asObject, malformed, parseAnnotations, parseDescriptor, type Annotations, type Descriptor } from "./descriptor.ts";
+import { OciError } from "./errors.ts";
+import { isImageManifestMediaType, isIndexMediaType, mediaTypes } from "./media-types.ts";
+
+/** Limits on documents that somebody else wrote. Source: OCI distribution-spec, "Pushing Manifests" (4 MiB). */
+export const manifestLimits = { maxBytes: 4 * 1024 * 1024, maxLayers: 10_000, maxManifests: 10_000 } as const;
+
+/** Source: OCI image-spec, manifest.md. Unknown members are kept. */
+export interface ImageManifest {
+  readonly schemaVersion: 2;
+  readonly mediaType?: string;
+  readonly artifactType?: string;
+  readonly config: Descriptor;
+  readonly layers: readonly Descriptor[];
+  readonly subject?: Descriptor;
+  readonly annotations?: Annotations;
+}
+
+/** Source: OCI image-spec, image-index.md. Unknown members are kept. */
+export interface ImageIndex {
+  readonly schemaVersion: 2;
+  readonly mediaType?: string;
+  readonly artifactType?: string;
+  readonly manifests: readonly Descriptor[];
+  readonly subject?: Descriptor;
+  readonly annotations?: Annotations;
+}
+
+/**
+ * Parses an image manifest whose bytes were verified. `mediaType` is the descriptor's: a document that calls itself
+ * something else is refused (CVE-2021-41190). Throws `ERR_MANIFEST_MALFORMED` or `ERR_MANIFEST_UNSUPPORTED`.
+ */
+export function parseManifest(bytes: Uint8Array, mediaType: string): ImageManifest {
+  if (!isImageManifestMediaType(mediaType)) throw unsupported(mediaType, "an image manifest");
+  const object = parseDocument(bytes, mediaType);
+  if (object["manifests"] !== undefined) throw malformed("manifest has both layers and manifests");
+  parseDescriptor(object["config"], "config");
+  checkList(object["layers"], "layers", manifestLimits.maxLayers);
+  return object as unknown as ImageManifest;
+}
+
+/** Parses an index whose bytes were verified; as {@link parseManifest}. */
+export function parseIndex(bytes: Uint8Array, mediaType: string): ImageIndex {
+  if (!isIndexMediaType(mediaType)) throw unsupported(mediaType, "an image index");
+  const object = parseDocument(bytes, mediaType);
+  if (object["layers"] !== undefined || object["config"] !== undefined) throw malformed("index has layers or config as well as manifests");
+  checkList(object["manifests"], "manifests", manifestLimits.maxManifests);
+  return object as unknown as ImageIndex;
+}
+
+/** Compact JSON in member order, as bytes: what is hashed is what is sent. */
+export function serializeJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value), "utf8");
+}
+
+function parseDocument(bytes: Uint8Array, mediaType: string): Readonly<Record<string, unknown>> {
+  const object = asObject(parseJson(bytes, { maxBytes: manifestLimits.maxBytes, subject: "manifest" }), "manifest");
+  if (object["schemaVersion"] !== 2) {
+    throw new OciError("ERR_MANIFEST_UNSUPPORTED", {
+      message: `manifest has schemaVersion ${JSON.stringify(object["schemaVersion"])?.slice(0, 20)}, only 2 is supported`,
+      hint: "push the image again with a current tool; Docker schema 1 manifests cannot be encrypted or verified",
+    });
+  }
+  const own = object["mediaType"];
+  // Docker schema 2 demands the member, OCI allows leaving it out.
+  const required = mediaType === mediaTypes.dockerManifest || mediaType === mediaTypes.dockerIndex;
+  if (own === undefined ? required : own !== mediaType) {
+    throw malformed(`manifest calls itself ${JSON.stringify(own)?.slice(0, 120) ?? "nothing"}, its descriptor says ${mediaType}`);
+  }
+  if (object["subject"] !== undefined) parseDescriptor(object["subject"], "subject");
+  if (object["annotations"] !== undefined) parseAnnotations(object["annotations"], "annotations");
+  if (object["artifactType"] !== undefined && typeof object["artifactType"] !== "string") throw malformed("artifactType is not text");
+  return object;
+}
+
+function checkList(value: unknown, name: string, max: number): void {
+  if (!Array.isArray(value)) throw malformed(`${name} is not a list`);
+  if (value.length > max) throw malformed(`${name} has ${value.length} entries, more than the limit of ${max}`);
+  value.forEach((item, i) => parseDescriptor(item, `${name}[${i}]`));
+}
+
+function unsupported(mediaType: string, expected: string): OciError {
+  return new OciError("ERR_MANIFEST_UNSUPPORTED", { message: `${mediaType} is not ${expected}` });
+}
