@@ -1,0 +1,43 @@
+# Everything runs on the project's own Node.js where the machine's is too old; see scripts/runtime.sh.
+SHELL := /bin/sh
+RUN := sh scripts/with-node.sh
+
+.PHONY: all build demo test check bench fixtures peers sea docs clean install format
+
+all: build
+
+install:
+	@sh scripts/install.sh
+
+build: install
+	@$(RUN) scripts/build.ts
+
+demo: build
+	@$(RUN) scripts/demo.ts
+
+test: build
+	@$(RUN) node_modules/vitest/vitest.mjs run
+
+check: build
+	@$(RUN) scripts/check.ts
+
+bench: build
+	@$(RUN) bench/main.ts
+
+peers:
+	@sh scripts/peers.sh
+
+fixtures: install
+	@$(RUN) registry-fixtures/make.ts
+
+sea: build
+	@$(RUN) scripts/sea.ts
+
+docs: build
+	@$(RUN) scripts/docs.ts
+
+format: install
+	@$(RUN) node_modules/oxfmt/bin/oxfmt .
+
+clean:
+	rm -rf dist .demo .bench coverage

@@ -1,0 +1,30 @@
+import { Command } from "commander";
+import type { Launcher } from "./command.ts";
+import { registerRegistry } from "./commands/registry.ts";
+import { readVersion } from "./version.ts";
+
+export interface ProgramSettings {
+  readonly json: boolean;
+  readonly width: number | undefined;
+}
+
+/** The whole command line as a tree; help, completion, man pages and the reference are made from it. */
+export function makeProgram(launcher: Launcher, settings: ProgramSettings): Command {
+  const program = new Command("ociseal")
+    .description(
+      "Seals container images: encrypts their layers, keeps the keys at a Key Broker Service, signs the result, and unlocks it only inside a guest that has proved what it runs.",
+    )
+    .version(readVersion(), "-V, --version", "print the version")
+    .helpCommand(true)
+    .showSuggestionAfterError(true)
+    .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
+  for (const register of [registerRegistry]) register(program, launcher);
+  configure(program);
+  return program;
+}
+
+/** Every command throws instead of ending the process, and leaves printing errors to `main`. */
+function configure(command: Command): void {
+  command.exitOverride().configureOutput({ writeErr: () => undefined });
+  for (const child of command.commands) configure(child);
+}

@@ -1,0 +1,57 @@
+import type { Writable } from "node:stream";
+
+export type ProgressMode = "auto" | "bar" | "plain" | "json" | "none";
+
+/** What every command accepts; the rest of its flags it declares itself. */
+export interface SharedOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly progress?: ProgressMode;
+}
+
+/** The process as a command sees it: where results go, what the environment says, and when to stop. */
+export interface Shell {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly progress: ProgressMode;
+  /** Prints the one result: the JSON document with `--json`, else the text. */
+  result(text: string, document: unknown): Promise<void>;
+  /** A line for the person at the terminal, on stderr; silent with `--quiet`. */
+  note(line: string): void;
+  /** A line that `--quiet` does not silence. */
+  warn(line: string): void;
+}
+
+export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env" | "signal">, options: SharedOptions): Shell {
+  const json = options.json === true;
+  const quiet = options.quiet === true;
+  return {
+    ...base,
+    json,
+    quiet,
+    progress: options.progress ?? "auto",
+    result: (text, document) => write(base.stdout, json ? `${JSON.stringify(document)}\n` : text === "" ? "" : `${text}\n`),
+    note: (line) => {
+      if (!quiet) base.stderr.write(`${line}\n`);
+    },
+    warn: (line) => void base.stderr.write(`${paint(base, "33", "warning:")} ${line}\n`),
+  };
+}
+
+/** Waits until the text is out, so that a closed pipe is an error and not a cut document. */
+function write(stream: Writable, text: string): Promise<void> {
+  if (text === "") return Promise.resolve();
+  return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(error) : resolve())));
+}
+
+/** Wraps text in a colour where the reader is a terminal. Source: no-color.org. */
+export function paint(shell: Pick<Shell, "stderr" | "env">, code: string, text: string): string {
+  const coloured = shell.stderr.isTTY === true && (shell.env["NO_COLOR"] ?? "") === "" && shell.env["TERM"] !== "dumb";
+  return coloured ? `\u001b[${code}m${text}\u001b[0m` : text;
+}

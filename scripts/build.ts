@@ -1,0 +1,30 @@
+/** Compiles src and cli into dist, only when something changed since the last time. */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const root = resolve(import.meta.dirname, "..");
+const stamp = join(root, "dist/.built");
+
+function newest(path: string): number {
+  if (statSync(path).isFile()) return statSync(path).mtimeMs;
+  const times = readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => statSync(join(path, name)).mtimeMs);
+  return Math.max(statSync(path).mtimeMs, ...times);
+}
+
+const inputs = ["src", "cli", "package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"].map((name) => join(root, name));
+const since = Math.max(...inputs.map(newest));
+if (existsSync(stamp) && statSync(stamp).mtimeMs >= since) process.exit(0);
+
+process.stderr.write("building\n");
+rmSync(join(root, "dist"), { recursive: true, force: true });
+const tsc = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
+  cwd: root,
+  stdio: ["ignore", 2, 2],
+});
+if (tsc.status !== 0) {
+  rmSync(stamp, { force: true });
+  process.exit(tsc.status ?? 1);
+}
+writeFileSync(stamp, "");
+utimesSync(stamp, new Date(), new Date(since + 1));

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Puts the real programs that the interop tests talk to under .peers, from Debian's packages, without root:
+# apt resolves and downloads each suite's closure into a private state folder, dpkg-deb unpacks it, and a wrapper
+# starts each program with its own suite's loader and libraries. The mirror is the one apt is configured with.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+peers="$root/.peers"
+
+skip() {
+  echo "SKIPPED: $1; the interop tests will say which peers are missing" >&2
+  exit 0
+}
+for tool in apt-get dpkg dpkg-deb; do
+  command -v "$tool" >/dev/null 2>&1 || skip "$tool is not on this machine (peers come from Debian's packages)"
+done
+architecture=$(dpkg --print-architecture)
+[ "$architecture" = amd64 ] || skip "peers are set up for amd64 only, this is $architecture"
+mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
+  sed -n -e 's/^URIs: *\([^ ]*\).*/\1/p' -e 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' |
+  grep -E '/debian/?$' | grep -v security | head -n 1)
+[ -n "$mirror" ] || skip "no Debian mirror in apt's configuration"
+
+# suite, then the packages of which programs are used
+setup() {
+  suite=$1
+  shift
+  target="$peers/$suite"
+  wanted="$*"
+  if [ -f "$target/.done" ] && [ "$(cat "$target/.done")" = "$wanted" ]; then return 0; fi
+  echo "fetching peers from Debian $suite: $wanted" >&2
+  rm -rf "$target"
+  state="$target/.apt"
+  mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/etc" "$target"
+  : >"$state/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$state/etc/sources.list"
+  set -- -qq -o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::Cache=$state" \
+    -o "Dir::Etc::sourcelist=$state/etc/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferences=/dev/null \
+    -o Dir::Etc::preferencesparts=/dev/null -o "Dir::State::lists=$state/lists" -o APT::Install-Recommends=false \
+    -o APT::Sandbox::User= -o Debug::NoLocking=1 -o Acquire::Retries=3
+  # shellcheck disable=SC2086
+  if ! apt-get "$@" update >&2 || ! apt-get "$@" -y --download-only install $wanted >&2; then
+    echo "error: could not fetch peers from Debian $suite" >&2
+    echo "hint:  check the network and apt's mirror, then run make peers again" >&2
+    exit 1
+  fi
+  for package in "$state"/archives/*.deb; do dpkg-deb -x "$package" "$target"; done
+  rm -rf "$state" "$target/usr/share/doc" "$target/usr/share/man" "$target/usr/share/locale"
+  printf '%s' "$wanted" >"$target/.done"
+}
+
+# name of the wrapper, suite, program
+wrap() {
+  program=$(cd "$peers/$2" && ls "usr/bin/$3" "usr/sbin/$3" 2>/dev/null | head -n 1)
+  if [ -z "$program" ]; then
+    echo "error: Debian $2 did not bring $3" >&2
+    exit 1
+  fi
+  cat >"$peers/bin/$1" <<EOF
+#!/bin/sh
+self=\$(readlink -f -- "\$0")
+r=\$(dirname -- "\$(dirname -- "\$self")")/$2
+if [ -x "\$r/lib64/ld-linux-x86-64.so.2" ]; then l="\$r/lib64/ld-linux-x86-64.so.2"; else l="\$r/usr/lib64/ld-linux-x86-64.so.2"; fi
+exec "\$l" --library-path "\$r/usr/lib/x86_64-linux-gnu:\$r/lib/x86_64-linux-gnu" "\$r/$program" "\$@"
+EOF
+  chmod 755 "$peers/bin/$1"
+}
+
+setup bookworm skopeo umoci docker-registry crun runc
+setup trixie skopeo cosign
+setup sid skopeo cosign
+rm -rf "$peers/bin"
+mkdir -p "$peers/bin"
+wrap skopeo-1.9 bookworm skopeo
+wrap umoci bookworm umoci
+wrap docker-registry bookworm docker-registry
+wrap crun bookworm crun
+wrap runc bookworm runc
+wrap skopeo-1.18 trixie skopeo
+wrap cosign-2.5 trixie cosign
+wrap skopeo-1.22 sid skopeo
+wrap cosign-3.1 sid cosign
+echo "peers are in .peers/bin: $(cd "$peers/bin" && echo *)" >&2
