@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 RUN := sh scripts/with-node.sh
 
-.PHONY: all build demo test check bench fixtures peers sea docs clean install format
+.PHONY: all build demo test test-22 check bench fixtures peers sea docs clean install format
 
 all: build
 
@@ -17,6 +17,10 @@ demo: build
 
 test: build
 	@$(RUN) node_modules/vitest/vitest.mjs run
+
+# The same tests on the oldest Node.js line that is supported.
+test-22: build
+	@OCISEAL_NODE=22 $(RUN) node_modules/vitest/vitest.mjs run
 
 check: build
 	@$(RUN) scripts/check.ts

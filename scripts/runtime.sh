@@ -1,9 +1,16 @@
 #!/bin/sh
 # Prints the folder of a Node.js that ociseal runs on (^22.22.2 or >= 24.15), and puts one under .tools when the
-# machine's own is older. Nothing is installed outside the project folder.
+# machine's own is older. With the argument 22: a Node.js 22, for the tests. Nothing is installed outside the
+# project folder.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-version=24.21.0
+if [ "${1:-}" = 22 ]; then
+  version=22.23.3
+  home="$root/.tools/node22"
+else
+  version=24.21.0
+  home="$root/.tools/node"
+fi
 
 suits() {
   "$1" -e '
@@ -12,11 +19,11 @@ suits() {
   ' 2>/dev/null
 }
 
-if [ -x "$root/.tools/node/bin/node" ] && suits "$root/.tools/node/bin/node"; then
-  printf '%s\n' "$root/.tools/node/bin"
+if [ -x "$home/bin/node" ] && suits "$home/bin/node"; then
+  printf '%s\n' "$home/bin"
   exit 0
 fi
-if command -v node >/dev/null 2>&1 && suits node; then
+if [ "${1:-}" != 22 ] && command -v node >/dev/null 2>&1 && suits node; then
   dirname -- "$(command -v node)"
   exit 0
 fi
@@ -40,13 +47,13 @@ package="node-$system-$machine"
 stage="$root/.tools/install.$$"
 trap 'rm -rf "$stage"' EXIT INT TERM
 mkdir -p "$stage"
-echo "fetching Node.js $version for this project (the machine's own is older or missing)" >&2
+echo "fetching Node.js $version for this project" >&2
 if ! npm install --prefix "$stage" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund "$package@$version" >"$stage/log" 2>&1; then
   tail -n 5 "$stage/log" >&2
   echo "error: could not fetch $package@$version from the npm registry" >&2
   echo "hint:  check the network and 'npm config get registry', then run make again; or install Node.js 24 yourself" >&2
   exit 1
 fi
-rm -rf "$root/.tools/node"
-mv "$stage/node_modules/$package" "$root/.tools/node"
-printf '%s\n' "$root/.tools/node/bin"
+rm -rf "$home"
+mv "$stage/node_modules/$package" "$home"
+printf '%s\n' "$home/bin"
