@@ -36,6 +36,9 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "@sigstore/sign": ["signing"],
   "@sigstore/protobuf-specs": ["signing"],
   "@noble/ciphers": ["cipher", "signing"],
+  "@noble/curves": ["signing"],
+  "@sigstore/tuf": ["signing"],
+  yaml: ["signing"],
   "smol-toml": ["kbs", "registry", "transport", "attestation"],
 };
 
