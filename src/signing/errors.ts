@@ -1,0 +1,25 @@
+import { ToolError, type ErrorFacts, type ErrorTable } from "../errors/index.ts";
+
+export const signingErrors = {
+  ERR_SIGNING_KEY_MALFORMED: { category: "no-key", summary: "A signing or verification key is malformed, or is not a key at all." },
+  ERR_SIGNING_KEY_UNSUPPORTED: { category: "no-key", summary: "A signing or verification key is of a type or size that is not supported." },
+  ERR_SIGNING_KEY_PASSWORD: { category: "no-key", summary: "The password of a private key is wrong or missing." },
+  ERR_SIGNING_UNSUPPORTED: { category: "usage", summary: "What was asked cannot be signed in this format." },
+  ERR_SIGNATURE_MISSING: { category: "integrity", summary: "An image has no signature." },
+  ERR_SIGNATURE_REJECTED: { category: "integrity", summary: "An image has signatures, and none of them counts." },
+  ERR_SIGNATURE_MALFORMED: { category: "integrity", summary: "A signature, its payload or its bundle is malformed." },
+  ERR_SIGNATURE_LIMIT: {
+    category: "integrity",
+    summary: "An image carries more signatures than are examined, and none of those examined counts.",
+  },
+  ERR_SIGNATURE_NOT_KEPT: { category: "unavailable", summary: "A signature was written, and other writers removed it each time." },
+} as const satisfies ErrorTable;
+
+export type SigningErrorCode = keyof typeof signingErrors;
+
+/** What signing and verifying throw on purpose. */
+export class SigningError extends ToolError<SigningErrorCode> {
+  constructor(code: SigningErrorCode, facts: ErrorFacts) {
+    super(code, signingErrors[code].category, facts);
+  }
+}

@@ -1,0 +1,118 @@
+import type { Descriptor, ImageManifest } from "../oci/index.ts";
+import type { CallOptions, ContentStore } from "../store/index.ts";
+import { pushBytes } from "./content.ts";
+import { SigningError } from "./errors.ts";
+import { legacyAnnotations, signatureLimits } from "./formats.ts";
+import { verifyBytes } from "./key-types.ts";
+import { attachmentTagOf, buildLegacyManifest, layerKey, legacyLayer, readLegacyManifest, signatureOf } from "./legacy-manifest.ts";
+import { serializePayload } from "./payload.ts";
+import type { PublicKey } from "./public-key.ts";
+import { settle } from "./settle.ts";
+import type { KeepOutcome, LegacyReceipt, SignRequest } from "./sign-request.ts";
+
+/** Signs the payload and appends it to the `.sig` tag; a signature of the same key over the same payload is left as it is. */
+export async function writeLegacySignature(request: SignRequest, options: CallOptions): Promise<LegacyReceipt> {
+  const store = request.signatureStore ?? request.store;
+  const { target, reference, annotations = {}, signer } = request;
+  const tag = attachmentTagOf(target.digest, "sig");
+  if (tag === undefined) {
+    throw new SigningError("ERR_SIGNING_UNSUPPORTED", {
+      message: `${target.digest} cannot have a .sig tag: the name would be longer than 128 characters`,
+      hint: "sign with --format bundle",
+    });
+  }
+  const payload = serializePayload({ reference, digest: target.digest, annotations });
+  const unsigned = legacyLayer(payload, {});
+  const existing = await readLegacyManifest(store, tag, options);
+  const own = existing === undefined ? undefined : await findOwn(existing.manifest.layers, unsigned, payload, signer.publicKey);
+  if (own !== undefined && existing !== undefined) return { tag, manifest: existing.descriptor, outcome: "present" };
+  const signature = await signer.sign(payload, options);
+  const layer = legacyLayer(payload, { [legacyAnnotations.signature]: Buffer.from(signature).toString("base64") });
+  await pushBytes(store, unsigned, payload, options);
+  return await keepLayer({ store, tag, layer, outcome: "added" }, options);
+}
+
+export interface LayerToKeep {
+  readonly store: ContentStore;
+  readonly tag: string;
+  readonly layer: Descriptor;
+  readonly outcome: KeepOutcome;
+}
+
+/** Appends a layer to what stands under a tag, and stays until it is kept together with everything else seen there. */
+export async function keepLayer({ store, tag, layer, outcome }: LayerToKeep, options: CallOptions): Promise<LegacyReceipt> {
+  const seen = new Map<string, Descriptor>();
+  const own = layerKey(layer);
+  let manifest: Descriptor | undefined;
+  await settle(
+    {
+      subject: `tag ${tag} of ${store.name}`,
+      attempt: async () => {
+        const current = await readLegacyManifest(store, tag, options);
+        const present = new Map((current?.manifest.layers ?? []).map((item) => [layerKey(item), item]));
+        for (const [key, item] of present) seen.set(key, item);
+        seen.set(own, layer);
+        if (current !== undefined && [...seen.keys()].every((key) => present.has(key))) {
+          manifest = current.descriptor;
+          return "complete";
+        }
+        manifest = await putLayers(store, tag, [...seen.values()], current?.manifest, options);
+        return "written";
+      },
+    },
+    options,
+  );
+  if (manifest === undefined) throw new SigningError("ERR_SIGNATURE_NOT_KEPT", { message: `tag ${tag} of ${store.name} is gone` });
+  return { tag, manifest, outcome };
+}
+
+async function putLayers(
+  store: ContentStore,
+  tag: string,
+  layers: readonly Descriptor[],
+  existing: ImageManifest | undefined,
+  options: CallOptions,
+): Promise<Descriptor> {
+  if (layers.length > signatureLimits.maxLayers) {
+    throw new SigningError("ERR_SIGNATURE_LIMIT", {
+      message: `tag ${tag} of ${store.name} holds ${layers.length - 1} signatures already (limit ${signatureLimits.maxLayers})`,
+      hint: "remove the tag after looking at what it holds, and sign again",
+    });
+  }
+  const { config, configDescriptor, manifest, manifestDescriptor } = buildLegacyManifest(layers, existing);
+  await pushBytes(store, configDescriptor, config, options);
+  await pushBytes(store, manifestDescriptor, manifest, options);
+  await store.tag(manifestDescriptor, tag, options);
+  return manifestDescriptor;
+}
+
+/** A layer over the same payload whose signature verifies under our key: the duplicate check of cosign. */
+async function findOwn(
+  layers: readonly Descriptor[],
+  unsigned: Descriptor,
+  payload: Uint8Array,
+  { key, type }: PublicKey,
+): Promise<Descriptor | undefined> {
+  for (const layer of layers) {
+    if (layer.digest !== unsigned.digest || layer.mediaType !== unsigned.mediaType) continue;
+    const annotations = layer.annotations ?? {};
+    if (Object.keys(annotations).length !== 1 || annotations[legacyAnnotations.signature] === undefined) continue;
+    if (await isGood(annotations, payload, { key, type })) return layer;
+  }
+  return undefined;
+}
+
+async function isGood(
+  annotations: Readonly<Record<string, string>>,
+  payload: Uint8Array,
+  { key, type }: Pick<PublicKey, "key" | "type">,
+): Promise<boolean> {
+  let signature: Buffer;
+  try {
+    signature = signatureOf(annotations);
+  } catch {
+    // A stranger's malformed signature is not ours, and is kept like any other.
+    return false;
+  }
+  return await verifyBytes(payload, key, type, signature);
+}
