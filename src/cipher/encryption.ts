@@ -1,0 +1,141 @@
+import { randomBytes } from "node:crypto";
+import type { ByteStage } from "../bytes/index.ts";
+import { InternalError } from "../errors/index.ts";
+import { CipherError } from "./errors.ts";
+import { deriveChunkKeys, deriveConvergent, deriveConvergentCtr, type ConvergentRequest } from "./kdf.ts";
+import type { CipherName, Engine } from "./names.ts";
+import { segmentTagOptions, type PrivateOptions, type PublicOptions } from "./options.ts";
+import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
+import { checkPlaintextSize, chunkLayout, ciphertextSize } from "./sizes.ts";
+import { transformStage } from "./transform.ts";
+
+export interface EncryptionRequest {
+  readonly cipher: CipherName;
+  /** The layer's media type without `+encrypted`; chunked GCM binds it. */
+  readonly mediaType: string;
+  /** Bytes that will come, where known: it is enforced, gives the ciphertext size, and lets a CTR layer carry segment tags. */
+  readonly plaintextSize?: number | undefined;
+  readonly engine?: Engine | undefined;
+  /** Key and salt from a tenant's secret instead of from randomness. */
+  readonly convergent?: ConvergentRequest | undefined;
+}
+
+/** One layer being encrypted, under a key of its own; for one use, so that no nonce meets two plaintexts. */
+export interface LayerEncryption {
+  readonly cipher: CipherName;
+  /** Bytes of the blob, where the plaintext's size is known. */
+  readonly ciphertextSize: number | undefined;
+  readonly privateOptions: PrivateOptions;
+  /** Plaintext to blob. Ends with `ERR_CIPHER_SIZE_MISMATCH` when the size was declared wrongly. */
+  readonly stage: ByteStage;
+  /** The public options; of a CTR layer only after its last byte. */
+  publicOptions(): PublicOptions;
+  /** For the file path of this room: claims the one use, and takes what the transform knew at its end. */
+  readonly claim: () => SealPlan;
+  readonly settle: (results: TransformResults) => void;
+}
+
+/** How to encrypt without a stage: what comes before the transform's output, and the transform. */
+export interface SealPlan {
+  readonly head: Uint8Array;
+  readonly transform: TransformPlan;
+  readonly plaintextSize: number | undefined;
+}
+
+/** Prepares the encryption of one layer with fresh key material. Throws `ERR_CIPHER_LAYER_TOO_LARGE`. */
+export function newEncryption(request: EncryptionRequest): LayerEncryption {
+  const { cipher, plaintextSize } = request;
+  if (plaintextSize !== undefined) checkPlaintextSize(cipher, plaintextSize);
+  const prepared = prepare(request);
+  let state: "new" | "used" | "done" = "new";
+  let results: TransformResults = {};
+  const claim = () => {
+    if (state !== "new") throw new InternalError({ message: "a layer encryption was used twice; its key and nonce serve once" });
+    state = "used";
+    return { head: prepared.head, transform: prepared.plan, plaintextSize };
+  };
+  const settle = (found: TransformResults) => {
+    results = found;
+    state = "done";
+  };
+  return {
+    cipher,
+    ciphertextSize: plaintextSize === undefined ? undefined : ciphertextSize(cipher, plaintextSize),
+    privateOptions: prepared.privateOptions,
+    claim,
+    settle,
+    publicOptions: () => prepared.publicOptions(state === "done" ? results : undefined),
+    stage: async function* (source) {
+      const plan = claim();
+      const transform = await buildTransform(plan.transform);
+      if (plan.head.length > 0) yield plan.head;
+      yield* transformStage(transform)(plaintextSize === undefined ? source : declaredSize(plaintextSize)(source));
+      settle(transform.results?.() ?? {});
+    },
+  };
+}
+
+interface Prepared {
+  readonly head: Uint8Array;
+  readonly plan: TransformPlan;
+  readonly privateOptions: PrivateOptions;
+  publicOptions(results: TransformResults | undefined): PublicOptions;
+}
+
+function prepare(request: EncryptionRequest): Prepared {
+  switch (request.cipher) {
+    case "AES_256_GCM_C2SP_CHUNKED_V1":
+      return prepareChunks(request);
+    case "AES_256_CTR_HMAC_SHA256":
+      return prepareCtr(request);
+  }
+}
+
+function prepareChunks({ cipher, mediaType, convergent, engine = "node" }: EncryptionRequest): Prepared {
+  const { key: symkey, salt } =
+    convergent === undefined ? { key: randomBytes(32), salt: randomBytes(chunkLayout.saltSize) } : deriveConvergent(convergent, mediaType);
+  const { key, baseNonce, commitment } = deriveChunkKeys(symkey, salt, mediaType);
+  return {
+    head: Buffer.concat([salt, commitment]),
+    plan: { kind: "seal-chunks", engine, key, baseNonce },
+    privateOptions: { symkey, cipheroptions: {} },
+    publicOptions: () => ({ cipher, hmac: commitment, cipheroptions: {} }),
+  };
+}
+
+function prepareCtr({ cipher, plaintextSize, convergent, engine = "node" }: EncryptionRequest): Prepared {
+  const { key: symkey, nonce } =
+    convergent === undefined ? { key: randomBytes(32), nonce: randomBytes(16) } : deriveConvergentCtr(convergent);
+  return {
+    head: new Uint8Array(0),
+    plan: { kind: "seal-ctr", engine, layerKey: symkey, nonce, blobSize: plaintextSize },
+    privateOptions: { symkey, cipheroptions: { nonce } },
+    publicOptions(results) {
+      if (results?.mac === undefined)
+        throw new InternalError({ message: "the public options of a CTR layer were asked for before its last byte" });
+      const { mac, tags } = results;
+      const cipheroptions = tags === undefined || plaintextSize === undefined ? {} : segmentTagOptions(tags, plaintextSize);
+      return { cipher, hmac: mac, cipheroptions };
+    },
+  };
+}
+
+/** Ends with `ERR_CIPHER_SIZE_MISMATCH` unless exactly the declared number of bytes comes. */
+function declaredSize(expected: number): ByteStage {
+  return async function* (source) {
+    let size = 0;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > expected) throw sizeMismatch(expected, size);
+      yield chunk;
+    }
+    if (size < expected) throw sizeMismatch(expected, size);
+  };
+}
+
+export function sizeMismatch(expected: number, got: number): CipherError {
+  return new CipherError("ERR_CIPHER_SIZE_MISMATCH", {
+    message: `the layer to encrypt has ${got > expected ? "more than" : "only"} ${Math.min(got, expected)} bytes, ${expected} were declared`,
+    hint: "the source changed while it was read; try again",
+  });
+}

@@ -1,0 +1,17 @@
+/** Layer ciphers: encryption and decryption of blobs, size arithmetic, ranges. */
+export { cipherErrors, CipherError } from "./errors.ts";
+export {
+  ciphers,
+  cipherNames,
+  isCipherName,
+  parseCipherName,
+  parseCipherSpelling,
+  type CipherName,
+  type CipherSpelling,
+  type Engine,
+} from "./names.ts";
+export { ciphertextSize, plaintextSize } from "./sizes.ts";
+export { checkPrivateOptions, checkPublicOptions, type CipherOptions, type PrivateOptions, type PublicOptions } from "./options.ts";
+export { newEncryption, type EncryptionRequest, type LayerEncryption } from "./encryption.ts";
+export { newDecryption, type BlobOpener, type ByteRange, type DecryptionRequest, type LayerDecryption } from "./decryption.ts";
+export type { ConvergentRequest } from "./kdf.ts";

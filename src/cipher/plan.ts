@@ -1,0 +1,54 @@
+import { openSegments, sealCtr, tagSegments } from "./ctr-segments.ts";
+import { counterAt, loadEngine } from "./engine.ts";
+import { openChunks, sealChunks, type ChunkSpan } from "./gcm-chunks.ts";
+import { deriveSegmentKey } from "./kdf.ts";
+import type { Engine } from "./names.ts";
+import { segmentLength } from "./sizes.ts";
+import type { BlockTransform } from "./transform.ts";
+
+/** A transform as plain data, so that it can be built here or in a worker thread. Holds key material. */
+export type TransformPlan = { readonly engine: Engine } & (
+  | { readonly kind: "seal-chunks"; readonly key: Uint8Array; readonly baseNonce: Uint8Array }
+  | { readonly kind: "open-chunks"; readonly key: Uint8Array; readonly baseNonce: Uint8Array; readonly span: ChunkSpan }
+  | { readonly kind: "seal-ctr"; readonly layerKey: Uint8Array; readonly nonce: Uint8Array; readonly blobSize: number | undefined }
+  | {
+      readonly kind: "open-segments";
+      readonly layerKey: Uint8Array;
+      readonly nonce: Uint8Array;
+      readonly tags: Uint8Array;
+      readonly blobSize: number;
+      readonly first: number;
+      readonly mac: Uint8Array | undefined;
+    }
+);
+
+/** What a transform knows at its end, beyond its output: the MAC and the segment tags of a sealed CTR layer. */
+export interface TransformResults {
+  readonly mac?: Uint8Array | undefined;
+  readonly tags?: Uint8Array | undefined;
+}
+
+export interface PlannedTransform extends BlockTransform {
+  readonly results?: () => TransformResults;
+}
+
+/** Builds the transform of a plan. */
+export async function buildTransform(plan: TransformPlan): Promise<PlannedTransform> {
+  const engine = await loadEngine(plan.engine);
+  switch (plan.kind) {
+    case "seal-chunks":
+      return sealChunks(engine.gcmKey(plan.key), plan.baseNonce);
+    case "open-chunks":
+      return openChunks(engine.gcmKey(plan.key), plan.baseNonce, plan.span);
+    case "seal-ctr": {
+      const { layerKey, nonce, blobSize } = plan;
+      const tagger = blobSize === undefined ? undefined : tagSegments(deriveSegmentKey(layerKey, nonce), blobSize);
+      return sealCtr(layerKey, engine.ctrStream(layerKey, nonce), tagger);
+    }
+    case "open-segments": {
+      const { layerKey, nonce, tags, blobSize, first, mac } = plan;
+      const stream = engine.ctrStream(layerKey, counterAt(nonce, first * segmentLength(blobSize)));
+      return openSegments({ layerKey, segmentKey: deriveSegmentKey(layerKey, nonce) }, stream, tags, { blobSize, first, mac });
+    }
+  }
+}

@@ -1,0 +1,10 @@
+/** Wraps and unwraps the private options of layers: JWE, keys kept at a KBS, and the other schemes of ocicrypt. */
+export { keywrapErrors, KeywrapError } from "./errors.ts";
+export type { KeyBroker, KeyPacket, KeyUnwrapper, KeyWrapper, RecipientDescription, KeywrapOptions, WrapScheme } from "./contract.ts";
+export { formatKbsUri, isKbsUri, normalizeKbsUri, parseKbsUri, type KbsUri } from "./kbs-uri.ts";
+export { parsePrivateKey, parsePublicKey, publicJwkOf, trimPassword, type KeyFileOptions, type RecipientKey } from "./key-files.ts";
+export { jweWrapper, privateKeyUnwrapper, type JweAlgorithm, type JweWrapperRequest } from "./jwe.ts";
+export { brokerUnwrapper, kbsWrapper, keksAtHand, type BrokerUnwrapperRequest, type KbsPackets, type KbsWrapperRequest } from "./kbs.ts";
+export { unwrapFirst, type UnwrappedOptions } from "./unwrap.ts";
+export { describePacket } from "./describe.ts";
+export { withoutRecipients } from "./remove.ts";

@@ -1,0 +1,149 @@
+import { BytesError, compose, verifyContent, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
+import {
+  checkPublicOptions,
+  newDecryption,
+  plaintextSize,
+  type BlobOpener,
+  type ByteRange,
+  type CipherName,
+  type Engine,
+  type LayerDecryption,
+  type PublicOptions,
+} from "../cipher/index.ts";
+import { unwrapFirst, type KeyPacket, type KeyUnwrapper, type KeywrapOptions } from "../keywrap/index.ts";
+import type { Descriptor } from "../oci/index.ts";
+import { parseEncryptionAnnotations, withoutEncryptionAnnotations, type EncryptionAnnotations } from "./annotations.ts";
+import { LayerError } from "./errors.ts";
+import { plainMediaType, sealedAs } from "./media-types.ts";
+import { parsePrivateOptions, parsePublicOptions } from "./options-json.ts";
+
+export interface OpenRequest {
+  readonly layer: Descriptor;
+  readonly unwrappers: readonly KeyUnwrapper[];
+  readonly engine?: Engine | undefined;
+}
+
+/** A sealed layer, checked as far as that is possible without a key. */
+export interface SealedLayer {
+  readonly annotations: EncryptionAnnotations;
+  readonly publicOptions: PublicOptions;
+  /** The media type without `+encrypted`. */
+  readonly mediaType: string;
+  readonly plaintextSize: number;
+}
+
+/** A layer whose key is at hand. Only verified plaintext comes out of it. */
+export interface OpenedLayer {
+  readonly cipher: CipherName;
+  /** The media type without `+encrypted`. */
+  readonly mediaType: string;
+  /** Bytes of the plaintext. */
+  readonly size: number;
+  /**
+   * The digest of the plaintext blob where it binds: our GCM layers. Of CTR layers it is only a hint ({@link hintedDigest}):
+   * buildah and skopeo write the digest of the blob before they compressed it (measured). What binds those is diff_ids.
+   */
+  readonly digest: Digest | undefined;
+  readonly hintedDigest: Digest | undefined;
+  /** Which packet opened it, and whose key. */
+  readonly packet: KeyPacket;
+  readonly openedBy: string;
+  /** How often {@link open} reads its source: twice for a CTR layer without segment tags. */
+  readonly passes: 1 | 2;
+  /** The whole plaintext; ends with `ERR_LAYER_DIGEST_MISMATCH` when a binding digest is wrong. */
+  open(source: BlobOpener): Promise<ByteStream>;
+  /** A part of the plaintext, reading only the chunks or segments that hold it. Throws `ERR_CIPHER_RANGE`. */
+  openRange(source: BlobOpener, range: ByteRange): Promise<ByteStream>;
+  /** The descriptor of the plain layer: encryption annotations, urls and embedded data left out. */
+  plainDescriptor(plaintext: ContentAddress): Descriptor;
+  /** For the file path of this room. */
+  readonly decryption: LayerDecryption;
+}
+
+/**
+ * Checks everything about a sealed layer that needs no key: mark and annotations, cipher, public options, size.
+ * Throws `ERR_LAYER_*`, `ERR_CIPHER_*` of category integrity.
+ */
+export function checkSealedLayer(layer: Descriptor): SealedLayer {
+  const annotations = parseEncryptionAnnotations(layer);
+  const mediaType = plainMediaType(layer.mediaType);
+  const publicOptions = parsePublicOptions(annotations.publicOptions);
+  checkPublicOptions(publicOptions, layer.size);
+  if (annotations.packets.length === 0) {
+    throw new LayerError("ERR_LAYER_ANNOTATIONS_MISSING", {
+      message: "an encrypted layer has no wrapped key in its annotations, so nobody can open it",
+      hint: "the tool that encrypted or copied the image lost the keys; encrypt it again",
+    });
+  }
+  return { annotations, publicOptions, mediaType, plaintextSize: plaintextSize(publicOptions.cipher, layer.size) };
+}
+
+/**
+ * Unwraps the key of one layer; reads no blob yet. Everything that can be wrong without a key is found before a key is
+ * asked for. Throws as {@link checkSealedLayer} and `unwrapFirst`, `ERR_LAYER_PRIVATE_OPTIONS`, `ERR_CIPHER_NONCE_MISSING`,
+ * `ERR_CIPHER_NONCE_LENGTH`, `ERR_CIPHER_KEY_LENGTH`.
+ */
+export async function openLayer(request: OpenRequest, options: KeywrapOptions = {}): Promise<OpenedLayer> {
+  const { layer, unwrappers, engine } = request;
+  const sealed = checkSealedLayer(layer);
+  const { optsdata, packet, unwrapper } = await unwrapFirst(sealed.annotations.packets, unwrappers, options);
+  const privateOptions = parsePrivateOptions(optsdata);
+  const { publicOptions, mediaType } = sealed;
+  const { cipher } = publicOptions;
+  const decryption = newDecryption({ publicOptions, privateOptions, mediaType: sealedAs(mediaType), ciphertextSize: layer.size, engine });
+  const digest = bindingDigest(cipher, privateOptions.digest);
+  return {
+    cipher,
+    mediaType,
+    size: decryption.plaintextSize,
+    digest,
+    hintedDigest: privateOptions.digest,
+    packet,
+    openedBy: unwrapper.name,
+    passes: decryption.passes,
+    decryption,
+    async open(source) {
+      const plaintext = await decryption.open(source);
+      return digest === undefined ? plaintext : compose(plaintext, bound(digest, decryption.plaintextSize));
+    },
+    openRange: (source, range) => decryption.openRange(source, range),
+    plainDescriptor(plaintext) {
+      const annotations = withoutEncryptionAnnotations(layer.annotations);
+      const plain = { mediaType, digest: plaintext.digest, size: plaintext.size };
+      return Object.keys(annotations).length === 0 ? plain : { ...plain, annotations };
+    },
+  };
+}
+
+function bindingDigest(cipher: CipherName, digest: Digest | undefined): Digest | undefined {
+  switch (cipher) {
+    case "AES_256_CTR_HMAC_SHA256":
+      return undefined;
+    case "AES_256_GCM_C2SP_CHUNKED_V1":
+      if (digest !== undefined) return digest;
+      throw new LayerError("ERR_LAYER_PRIVATE_OPTIONS", {
+        message: `the unwrapped options of the layer hold no digest, which ${cipher} demands`,
+        hint: "whoever wrapped them made a mistake; encrypt the image again",
+      });
+  }
+}
+
+function bound(digest: Digest, size: number) {
+  const verify = verifyContent({ digest, size }, "the decrypted layer");
+  return async function* (source: AsyncIterable<Uint8Array>) {
+    try {
+      yield* verify(source);
+    } catch (cause) {
+      if (cause instanceof BytesError && cause.code === "ERR_CONTENT_DIGEST_MISMATCH") throw digestMismatch(cause.message, cause);
+      throw cause;
+    }
+  };
+}
+
+export function digestMismatch(message: string, cause?: unknown): LayerError {
+  return new LayerError("ERR_LAYER_DIGEST_MISMATCH", {
+    message,
+    cause,
+    hint: "whoever encrypted the layer wrapped another layer's digest with its key; ask the image's owner",
+  });
+}
