@@ -1,0 +1,56 @@
+import type { ByteStream, Chunks, Digest, DigestAlgorithm } from "../bytes/index.ts";
+import type { Catalog } from "./catalog.ts";
+
+/** Where the registry keeps content: memory, or one OCI layout per repository. */
+export interface RegistryStorage {
+  /** `undefined`: nothing was ever pushed there. */
+  find(name: string): Promise<Repository | undefined>;
+  create(name: string): Promise<Repository>;
+  /** Names of all repositories, sorted. */
+  names(): Promise<readonly string[]>;
+  beginUpload(algorithm: DigestAlgorithm): Promise<PendingUpload>;
+  close(): Promise<void>;
+}
+
+/** Content of one repository. Nothing is visible under a digest before it is whole and its digest verified. */
+export interface Repository {
+  readonly name: string;
+  readonly catalog: Catalog;
+  /** Size of a blob in bytes, `undefined` when it is not there. */
+  sizeOf(digest: Digest): Promise<number | undefined>;
+  /** Bytes `[start, end)`; the caller ends the stream. */
+  open(digest: Digest, start: number, end: number): Promise<ByteStream>;
+  /** A manifest's exact bytes, checked against the digest. */
+  readManifest(digest: Digest): Promise<Buffer>;
+  writeManifest(digest: Digest, bytes: Buffer): Promise<void>;
+  /** Takes over a blob of another repository of the same storage. */
+  link(digest: Digest, from: Repository): Promise<"linked" | "absent">;
+  /** Makes an upload whose digest was verified visible as a blob. */
+  commit(upload: PendingUpload, digest: Digest): Promise<void>;
+  remove(digest: Digest): Promise<"removed" | "absent">;
+  /** Makes all changes of the catalog so far lasting. */
+  save(): Promise<void>;
+}
+
+/** Bytes of a blob that is being pushed. One request uses it at a time. */
+export interface PendingUpload {
+  /** Bytes received so far. */
+  readonly size: number;
+  /**
+   * Appends a body. When the body breaks, what came before stays; when it has another length than `expected`, or the
+   * whole grows over `maxBytes`, nothing of it stays. Throws what the body throws, or a {@link SizeMismatch}.
+   */
+  append(body: Chunks, limits: { readonly expected?: number | undefined; readonly maxBytes: number }): Promise<void>;
+  /** Digest of all bytes so far. Reads them again when the algorithm is not the one the upload began with. */
+  digest(algorithm: DigestAlgorithm): Promise<Digest>;
+  discard(): Promise<void>;
+}
+
+/** A body had another length than it said, or was too large. */
+export class SizeMismatch extends Error {
+  readonly reason: "length" | "too-large" | "storage-full";
+  constructor(reason: "length" | "too-large" | "storage-full", message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
