@@ -14,6 +14,12 @@ export const mediaTypes = {
   dockerLayerTarGzip: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 } as const;
 
+/** Docker's first manifest formats, which name no configuration and cannot be verified by digest alone. */
+export const schema1MediaTypes: ReadonlySet<string> = new Set([
+  "application/vnd.docker.distribution.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.v1+prettyjws",
+]);
+
 const indexes: ReadonlySet<string> = new Set([mediaTypes.index, mediaTypes.dockerIndex]);
 const manifests: ReadonlySet<string> = new Set([mediaTypes.manifest, mediaTypes.dockerManifest]);
 
@@ -28,4 +34,15 @@ export function isImageManifestMediaType(mediaType: string): boolean {
 /** Whether content of this type lives under `/manifests/` in a registry. */
 export function isManifestMediaType(mediaType: string): boolean {
   return indexes.has(mediaType) || manifests.has(mediaType);
+}
+
+/**
+ * Layers that may have to be fetched from elsewhere (`urls`) and are then in no registry: Windows base layers.
+ * Source: OCI image-spec, layer.md, "Non-Distributable Layers".
+ */
+export function isForeignLayerMediaType(mediaType: string): boolean {
+  return (
+    mediaType.startsWith("application/vnd.docker.image.rootfs.foreign.diff.tar") ||
+    mediaType.startsWith("application/vnd.oci.image.layer.nondistributable.v1.tar")
+  );
 }
