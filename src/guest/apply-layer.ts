@@ -1,0 +1,397 @@
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  ftruncateSync,
+  futimesSync,
+  lchownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+  type Stats,
+} from "node:fs";
+import { fsPath, printable, type ByteString } from "./byte-string.ts";
+import { refuse, type TarEntry } from "./entry.ts";
+import { GuestError } from "./errors.ts";
+import type { Budget } from "./limits.ts";
+import { meaningOf, splitName } from "./names.ts";
+import { ownerOf, type Owner, type Ownership } from "./ownership.ts";
+import { helperFailed, isXattrName, setXattrs, type Specials, type SpecialsPolicy } from "./specials.ts";
+import type { TarSink } from "./tar-reader.ts";
+import { childPath, errorCode, Tree, type HeldDirectory, type TreeObserver } from "./tree.ts";
+import { UpperTracker } from "./upper.ts";
+
+/** What was left out of the tree, by policy or because it must be; names are shown form, at most {@link maxSamples} of each. */
+export interface Omissions {
+  xattrs: number;
+  devices: number;
+  fifos: number;
+  readonly samples: string[];
+}
+
+const maxSamples = 20;
+
+export interface RootfsRequest {
+  /** Path of an existing empty directory of ours. */
+  readonly path: string;
+  readonly budget: Budget;
+  readonly ownership: Ownership;
+  readonly specials: SpecialsPolicy;
+  readonly helpers: Specials;
+}
+
+interface DirectoryAttributes {
+  readonly mode: number;
+  readonly atime: number;
+  readonly mtime: number;
+}
+
+/** Of a directory that no layer has an entry for; the epoch, so that the same image gives the same tree. */
+const implicitDirectory: DirectoryAttributes = { mode: 0o755, atime: 0, mtime: 0 };
+
+const createFlags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
+const maxXattrBytes = 64 * 1024;
+/** Set by the machine that labels, translated by NFS, or meaning something to overlayfs: never an image's to say. */
+const droppedXattrs = /^(?:security\.selinux|system\.nfs4_acl|user\.rootlesscontainers|(?:trusted|user)\.overlay\..*)$/;
+/** How much may wait for setfattr before it is run. */
+const maxPendingXattrs = 4 * 1024 ** 2;
+
+/**
+ * Applies layers to one flat directory tree, entry by entry, synchronously.
+ *
+ * Order per entry: name, parent, whiteout, replace, create, owner, mode, times; extended attributes after owner and
+ * content (chown and write strip file capabilities), at the end of the layer; modes and times of directories at the end
+ * of all layers. Source: OCI image-spec, layer.md, "Applying Changesets".
+ */
+export class Rootfs implements TarSink, TreeObserver {
+  readonly omitted: Omissions = { xattrs: 0, devices: 0, fifos: 0, samples: [] };
+  readonly tree: Tree;
+  readonly #request: RootfsRequest;
+  /** By path without symlinks. */
+  readonly #directories = new Map<ByteString, DirectoryAttributes>();
+  readonly #xattrs = new Map<ByteString, ReadonlyMap<ByteString, Buffer>>();
+  #pendingXattrs = 0;
+  /** `undefined` in the first layer, which has nothing below it to hide. */
+  #upper: UpperTracker | undefined;
+  #layers = 0;
+  #file: { readonly fd: number; readonly entry: TarEntry; readonly owner: Owner | undefined } | undefined;
+
+  constructor(request: RootfsRequest) {
+    this.#request = request;
+    this.tree = new Tree(request.path, this, request.budget.limits.maxDepth);
+    this.#directories.set("", implicitDirectory);
+  }
+
+  startLayer(): void {
+    this.#upper = this.#layers === 0 ? undefined : new UpperTracker(this.tree);
+    this.#layers += 1;
+  }
+
+  endLayer(): void {
+    this.#flushXattrs();
+    this.#upper = undefined;
+  }
+
+  /** Sets the attributes of all directories. Nothing can be applied afterwards. */
+  finish(): void {
+    // Descendants first: an unprivileged owner cannot pass a directory whose final mode has no x.
+    const paths = [...this.#directories.keys()].toSorted().toReversed();
+    for (const path of paths) {
+      const attributes = this.#directories.get(path);
+      if (attributes === undefined) continue;
+      const self = `/proc/self/fd/${this.tree.hold(path).fd}`;
+      chmodSync(self, attributes.mode);
+      utimesSync(self, attributes.atime, attributes.mtime);
+    }
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file.fd);
+    this.#file = undefined;
+    this.tree.close();
+  }
+
+  entry(entry: TarEntry): void {
+    this.#request.budget.charge(entry.size);
+    guarded(entry.path, () => this.#apply(entry));
+  }
+
+  data(bytes: Buffer, position: number): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    guarded(file.entry.path, () => {
+      let written = 0;
+      while (written < bytes.length) written += writeSync(file.fd, bytes, written, bytes.length - written, position + written);
+    });
+  }
+
+  entryEnd(): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    const { fd, entry, owner } = file;
+    guarded(entry.path, () => {
+      if (entry.sparse !== undefined) ftruncateSync(fd, entry.size);
+      if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+      fchmodSync(fd, entry.mode);
+      futimesSync(fd, timeOf(entry.atime), timeOf(entry.mtime));
+      this.#file = undefined;
+      closeSync(fd);
+    });
+  }
+
+  created(path: ByteString): void {
+    // Missing parents: 0755 root:root. Source: containerd and umoci agree where the layers below say nothing.
+    const owner = this.#owner(0, 0, path);
+    if (owner !== undefined) chownSync(`/proc/self/fd/${this.tree.hold(path).fd}`, owner.uid, owner.gid);
+    this.#directories.set(path, implicitDirectory);
+    this.#upper?.addFresh(path);
+  }
+
+  removing(path: ByteString, _held: HeldDirectory, _name: ByteString, stats: Stats): void {
+    this.#directories.delete(path);
+    this.#upper?.forget(path);
+    if (!this.#xattrs.has(path)) return;
+    // Another name of the same file stays, and with it the attributes.
+    if (stats.nlink > 1 && !stats.isDirectory()) this.#flushXattrs();
+    this.#xattrs.delete(path);
+  }
+
+  #apply(entry: TarEntry): void {
+    const components = splitName(entry.path, entry.path, this.#request.budget.limits.maxDepth);
+    const name = components.pop();
+    if (name === undefined) {
+      if (entry.kind !== "directory") throw refuse("root-not-a-directory", entry.path, "the root of an image can only be a directory");
+      this.#setDirectory(this.tree.root, entry);
+      return;
+    }
+    const meaning = meaningOf([...components, name], entry.path);
+    switch (meaning.kind) {
+      case "aufs-metadata":
+        return;
+      case "whiteout":
+      case "opaque": {
+        const lower = this.#upper === undefined ? undefined : this.tree.directory(components, "report", entry.path);
+        if (lower === undefined) return;
+        if (meaning.kind === "opaque") this.#upper?.hideBelow(lower.path);
+        else this.#upper?.hide(lower, meaning.target);
+        return;
+      }
+      case "plain":
+        break;
+    }
+    const directory = this.tree.directory(components, "create", entry.path);
+    if (directory === undefined) throw refuse("parent-not-a-directory", entry.path, "its parent is missing");
+    this.#create(entry, directory, name);
+  }
+
+  #create(entry: TarEntry, directory: HeldDirectory, name: ByteString): void {
+    const path = childPath(directory, name);
+    switch (entry.kind) {
+      case "file": {
+        const owner = this.#owner(entry.uid, entry.gid, entry.path);
+        const fd = this.#replacing(directory, name, (at) => openSync(at, createFlags, 0o600));
+        this.#file = { fd, entry, owner };
+        break;
+      }
+      case "directory":
+        this.#createDirectory(entry, directory, name);
+        return;
+      case "symlink":
+        if (entry.linkTarget === "" || entry.linkTarget.length > 4095 || entry.linkTarget.includes("\0")) {
+          throw refuse("link-target-invalid", entry.path, "a symlink target that is empty, too long or has a NUL");
+        }
+        this.#replacing(directory, name, (at) => symlinkSync(fsPath(entry.linkTarget), at));
+        this.#setLink(entry, path);
+        break;
+      case "hardlink":
+        this.#link(entry, directory, name);
+        break;
+      case "char-device":
+      case "block-device":
+      case "fifo":
+        this.#createNode(entry, directory, name);
+        break;
+    }
+    this.#upper?.add(path);
+    this.#queueXattrs(entry, path);
+  }
+
+  #createDirectory(entry: TarEntry, directory: HeldDirectory, name: ByteString): void {
+    const path = childPath(directory, name);
+    const make = (at: string | Buffer) => {
+      mkdirSync(at, 0o700);
+      this.#upper?.addFresh(path);
+    };
+    try {
+      make(fsPath(directory.prefix + name));
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error;
+      // A directory over a directory merges; over anything else it replaces, a symlink to a directory included.
+      if (this.tree.stat(directory, name)?.isDirectory() !== true) this.#replacing(directory, name, make);
+    }
+    this.#upper?.add(path);
+    this.#setDirectory(this.tree.hold(path), entry);
+  }
+
+  #setDirectory(directory: HeldDirectory, entry: TarEntry): void {
+    const owner = this.#owner(entry.uid, entry.gid, entry.path);
+    if (owner !== undefined) chownSync(`/proc/self/fd/${directory.fd}`, owner.uid, owner.gid);
+    this.#directories.set(directory.path, { mode: entry.mode, atime: timeOf(entry.atime), mtime: timeOf(entry.mtime) });
+    this.#queueXattrs(entry, directory.path);
+  }
+
+  #link(entry: TarEntry, directory: HeldDirectory, name: ByteString): void {
+    const components = splitName(entry.linkTarget, entry.path, this.#request.budget.limits.maxDepth);
+    const targetName = components.pop();
+    if (targetName === undefined) throw refuse("link-target-directory", entry.path, "a hard link to the root");
+    const find = () => {
+      const target = this.tree.directory(components, "report", entry.path);
+      const stats = target === undefined ? undefined : this.tree.stat(target, targetName);
+      if (target === undefined || stats === undefined) {
+        throw refuse("link-target-missing", entry.path, `a hard link to ${printable(entry.linkTarget)}, which is not there`);
+      }
+      if (stats.isDirectory())
+        throw refuse("link-target-directory", entry.path, `a hard link to the directory ${printable(entry.linkTarget)}`);
+      return target;
+    };
+    if (childPath(find(), targetName) === childPath(directory, name)) throw refuse("link-to-itself", entry.path, "a hard link to itself");
+    // The target is found again after a replacement: what was replaced may have held it.
+    this.#replacing(directory, name, (at) => linkSync(fsPath(find().prefix + targetName), at));
+  }
+
+  #createNode(entry: TarEntry, directory: HeldDirectory, name: ByteString): void {
+    if (entry.devMajor < 0 || entry.devMajor > 0xfff || entry.devMinor < 0 || entry.devMinor > 0xfffff) {
+      throw refuse("device-number", entry.path, `device ${entry.devMajor}:${entry.devMinor}`);
+    }
+    const path = childPath(directory, name);
+    if (entry.kind !== "fifo" && this.#request.ownership.kind === "rootless") {
+      this.#replacing(directory, name, (at) => closeSync(openSync(at, createFlags, 0)));
+      this.#omit("devices", path);
+      return;
+    }
+    this.tree.remove(directory, name);
+    const node =
+      entry.kind === "fifo"
+        ? ({ kind: "fifo" } as const)
+        : { kind: entry.kind as "char-device" | "block-device", major: entry.devMajor, minor: entry.devMinor };
+    const outcome = this.#request.helpers.makeNode(node, this.tree.hold(directory.path), name);
+    if (outcome.kind === "failed") {
+      if (this.#request.specials === "require") throw helperFailed(outcome, `make a ${entry.kind}`, entry.path);
+      this.#omit(entry.kind === "fifo" ? "fifos" : "devices", path);
+      return;
+    }
+    this.#setLink(entry, path);
+    // Not a symlink: ours, made a moment ago in a directory that is held.
+    chmodSync(fsPath(this.tree.hold(directory.path).prefix + name), entry.mode);
+    this.#setTimes(entry, path);
+  }
+
+  /** Owner and times of what is reached by name, never followed. */
+  #setLink(entry: TarEntry, path: ByteString): void {
+    const owner = this.#owner(entry.uid, entry.gid, entry.path);
+    if (owner !== undefined) lchownSync(this.#at(path), owner.uid, owner.gid);
+    this.#setTimes(entry, path);
+  }
+
+  #setTimes(entry: TarEntry, path: ByteString): void {
+    lutimesSync(this.#at(path), timeOf(entry.atime), timeOf(entry.mtime));
+  }
+
+  #at(path: ByteString): string | Buffer {
+    const slash = path.lastIndexOf("/");
+    return fsPath(this.tree.hold(slash < 0 ? "" : path.slice(0, slash)).prefix + path.slice(slash + 1));
+  }
+
+  /** Creates at a name; what stands there goes first. Never writes through it: a fifo would hang, a hard link would change another name. */
+  #replacing<T>(directory: HeldDirectory, name: ByteString, create: (at: string | Buffer) => T): T {
+    try {
+      return create(fsPath(directory.prefix + name));
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error;
+    }
+    this.tree.remove(directory, name);
+    return create(fsPath(this.tree.hold(directory.path).prefix + name));
+  }
+
+  #owner(uid: number, gid: number, entry: ByteString): Owner | undefined {
+    const owner = ownerOf(this.#request.ownership, uid, gid);
+    if (owner === "unmapped") throw refuse("owner-not-mapped", entry, `its owner ${uid}:${gid} is outside the mapped ranges`);
+    return owner;
+  }
+
+  #queueXattrs(entry: TarEntry, path: ByteString): void {
+    if (entry.kind === "hardlink") return;
+    const kept = new Map<ByteString, Buffer>();
+    for (const [name, value] of entry.xattrs ?? []) {
+      if (droppedXattrs.test(name)) continue;
+      if (!isXattrName(name) || value.length > maxXattrBytes)
+        throw refuse("xattr-name", entry.path, `extended attribute ${printable(name)} cannot be set`);
+      kept.set(name, value);
+      this.#pendingXattrs += name.length + value.length;
+    }
+    // What was queued for the path before belonged to what this entry replaced, or is merged into a directory.
+    if (kept.size > 0) this.#xattrs.set(path, kept);
+    if (this.#pendingXattrs > maxPendingXattrs) this.#flushXattrs();
+  }
+
+  #flushXattrs(): void {
+    // While a file is open, its content is still to come, and writing strips its capabilities.
+    if (this.#file !== undefined) return;
+    this.#pendingXattrs = 0;
+    if (this.#xattrs.size === 0) return;
+    const outcome = setXattrs(this.tree.root, this.#xattrs);
+    if (outcome.kind === "failed") {
+      const [first = ""] = this.#xattrs.keys();
+      if (this.#request.specials === "require") throw helperFailed(outcome, "set extended attributes", first);
+      for (const path of this.#xattrs.keys()) this.#omit("xattrs", path);
+    }
+    this.#xattrs.clear();
+  }
+
+  #omit(what: "xattrs" | "devices" | "fifos", path: ByteString): void {
+    this.omitted[what] += 1;
+    if (this.omitted.samples.length < maxSamples) this.omitted.samples.push(`${what}: ${printable(path)}`);
+  }
+}
+
+/** Node turns negative times into the present; the epoch is the nearest that can be said. */
+function timeOf(seconds: number): number {
+  return Math.max(0, seconds);
+}
+
+/** Names the entry at which the file system failed. */
+function guarded(entry: ByteString, work: () => void): void {
+  try {
+    work();
+  } catch (cause) {
+    if (cause instanceof Error && errorCode(cause) !== undefined && "syscall" in cause)
+      throw storageFailed(`entry ${printable(entry)}`, cause);
+    throw cause;
+  }
+}
+
+/** `ERR_GUEST_STORAGE` for a system error. */
+export function storageFailed(what: string, cause: Error): GuestError {
+  const code = errorCode(cause) ?? "unknown error";
+  const hints: Readonly<Record<string, string>> = {
+    ENOSPC: "the target's file system is full (a tmpfs counts as memory); give it more space",
+    EDQUOT: "the quota of the target's file system is used up",
+    EPERM: "run as root, or unpack with --rootless",
+    EACCES: "run as root, or unpack with --rootless, or choose a directory that you may write",
+    EROFS: "the target's file system is read-only",
+    EMFILE: "raise the limit on open files (ulimit -n)",
+  };
+  return new GuestError("ERR_GUEST_STORAGE", {
+    message: `${what}: ${code} (${"syscall" in cause && typeof cause.syscall === "string" ? cause.syscall : "file system"})`,
+    hint: hints[code] ?? "look at the target's file system",
+    details: { errno: code },
+    cause,
+  });
+}

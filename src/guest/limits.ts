@@ -1,0 +1,103 @@
+import { BytesError } from "../bytes/index.ts";
+import { GuestError } from "./errors.ts";
+
+/** Bounds on what an image may cost. All apply to the whole image, not to one layer, unless the name says otherwise. */
+export interface UnpackLimits {
+  /** Logical bytes of all files, holes of sparse files included. */
+  readonly maxBytes: number;
+  /** Entries of all layers, whiteouts included. */
+  readonly maxEntries: number;
+  /** Components of a path, before and after links are resolved. */
+  readonly maxDepth: number;
+  /** Uncompressed bytes per compressed byte of one layer; looked at once a layer has passed 64 MiB. */
+  readonly maxRatio: number;
+  /** Bytes of one PAX header or sparse map. */
+  readonly maxPaxBytes: number;
+  /** Window of a zstd frame, in bytes: what the decompressor must hold in memory. */
+  readonly maxZstdWindow: number;
+  /** Wall time of the whole operation. */
+  readonly maxTimeMs: number;
+}
+
+/** The limits that apply unless told otherwise. */
+export const defaultUnpackLimits: UnpackLimits = {
+  maxBytes: 64 * 1024 ** 3,
+  maxEntries: 1_000_000,
+  maxDepth: 256,
+  maxRatio: 1000,
+  maxPaxBytes: 1024 ** 2,
+  maxZstdWindow: 128 * 1024 ** 2,
+  maxTimeMs: 60 * 60 * 1000,
+};
+
+/** Below this a high ratio harms nobody: a layer of a few zero-filled files compresses 1000 to 1. */
+const ratioGrace = 64 * 1024 ** 2;
+
+/** Counts what one image has cost so far; every method throws `ERR_GUEST_LIMIT_EXCEEDED` at its limit. */
+export class Budget {
+  readonly limits: UnpackLimits;
+  readonly #signal: AbortSignal | undefined;
+  readonly #deadline: number;
+  readonly #clock: () => number;
+  #bytes = 0;
+  #entries = 0;
+
+  constructor(
+    limits: UnpackLimits,
+    options: { readonly signal?: AbortSignal | undefined; readonly clock?: (() => number) | undefined } = {},
+  ) {
+    this.limits = limits;
+    this.#signal = options.signal;
+    this.#clock = options.clock ?? (() => performance.now());
+    this.#deadline = this.#clock() + limits.maxTimeMs;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get entries(): number {
+    return this.#entries;
+  }
+
+  /** One more entry of the given logical size, before anything is written. */
+  charge(size: number): void {
+    this.#entries += 1;
+    this.#bytes += size;
+    if (this.#entries > this.limits.maxEntries)
+      throw exceeded("maxEntries", `more than ${this.limits.maxEntries} entries`, "--max-entries");
+    if (this.#bytes > this.limits.maxBytes) {
+      throw exceeded("maxBytes", `more than ${this.limits.maxBytes} bytes of files`, "--max-unpacked-size");
+    }
+  }
+
+  /** What has come out of a layer's decompressor so far, against what went in. */
+  checkRatio(compressed: number, uncompressed: number): void {
+    if (uncompressed > ratioGrace && uncompressed > compressed * this.limits.maxRatio) {
+      throw exceeded("maxRatio", `more than ${this.limits.maxRatio} bytes out of each compressed byte`, undefined);
+    }
+    // A stream of empty entries or padding is not charged by entry; it still must end.
+    if (uncompressed > this.limits.maxBytes + this.limits.maxEntries * 2048) {
+      throw exceeded("maxBytes", `a tar stream beyond ${this.limits.maxBytes} bytes`, "--max-unpacked-size");
+    }
+  }
+
+  /** Between two chunks: deadline and abort. Throws `ERR_INTERRUPTED` when aborted. */
+  checkTime(): void {
+    if (this.#signal?.aborted === true) {
+      throw new BytesError("ERR_INTERRUPTED", { message: "unpacking was interrupted", cause: this.#signal.reason });
+    }
+    if (this.#clock() > this.#deadline) throw exceeded("maxTimeMs", `more than ${this.limits.maxTimeMs} ms`, undefined);
+  }
+}
+
+function exceeded(limit: keyof UnpackLimits, what: string, flag: string | undefined): GuestError {
+  return new GuestError("ERR_GUEST_LIMIT_EXCEEDED", {
+    message: `the image takes ${what}`,
+    hint:
+      flag === undefined
+        ? "an image that needs this is most likely an attack on the machine that unpacks it"
+        : `if the image is meant to be that large, raise ${flag}; else it is an attack on the machine that unpacks it`,
+    details: { limit },
+  });
+}

@@ -1,0 +1,183 @@
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+  chmodSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { digestOf, encodedOf } from "../bytes/index.ts";
+import { storageFailed } from "./apply-layer.ts";
+import { GuestError } from "./errors.ts";
+import { errorCode } from "./tree.ts";
+
+/**
+ * A private directory (0700) beside the target, on the same file system, in which everything is made until one rename
+ * puts it in place. Its name tells the process that owns it, so that the next run finds what a killed one left.
+ */
+export interface Staging {
+  readonly path: string;
+  /** Renames a directory inside the staging to the target. Throws `ERR_GUEST_TARGET_EXISTS` when something stands there by now. */
+  commit(name: string): void;
+  /** Removes the staging with all that is left in it. Safe to call at any time, and twice. */
+  discard(): void;
+}
+
+/**
+ * Opens a staging directory for a target, which must be absent or an empty directory, in an existing directory.
+ * Throws `ERR_GUEST_TARGET_EXISTS` or `ERR_GUEST_STORAGE`.
+ */
+export function openStaging(target: string): Staging {
+  const name = basename(target);
+  const parent = resolveParent(target);
+  const final = join(parent, name);
+  checkTarget(final, target);
+  removeStale(parent, name);
+  const path = join(parent, `${prefixOf(name)}${ownerMark()}-${randomBytes(6).toString("hex")}`);
+  storing(`staging directory beside ${target}`, () => mkdirSync(path, { mode: 0o700 }));
+  let discarded = false;
+  return {
+    path,
+    commit(inner) {
+      checkTarget(final, target);
+      try {
+        // rename(2) replaces an empty directory and nothing else.
+        renameSync(join(path, inner), final);
+      } catch (cause) {
+        if (["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errorCode(cause) ?? "")) throw targetExists(target, cause);
+        throw cause instanceof Error ? storageFailed(`target ${target}`, cause) : cause;
+      }
+    },
+    discard() {
+      if (discarded) return;
+      discarded = true;
+      removeTree(path);
+    },
+  };
+}
+
+function resolveParent(target: string): string {
+  const name = basename(target);
+  if (name === "" || name === "." || name === "..") {
+    throw new GuestError("ERR_GUEST_STORAGE", {
+      message: `${JSON.stringify(target)} does not name a directory to create`,
+      hint: "give a path that ends in the name of the new directory",
+    });
+  }
+  return storing(`directory of ${target}`, () => realpathSync(dirname(target)));
+}
+
+function checkTarget(final: string, target: string): void {
+  const stats = storing(`target ${target}`, () => lstatSync(final, { throwIfNoEntry: false }));
+  if (stats === undefined) return;
+  if (!stats.isDirectory() || storing(`target ${target}`, () => readdirSync(final)).length > 0) throw targetExists(target, undefined);
+}
+
+function targetExists(target: string, cause: unknown): GuestError {
+  return new GuestError("ERR_GUEST_TARGET_EXISTS", {
+    message: `the target ${target} exists and is not an empty directory`,
+    hint: "choose another target, or remove it first",
+    cause,
+  });
+}
+
+function prefixOf(name: string): string {
+  // A component holds 255 bytes; the rest of the name takes under 80.
+  const part = Buffer.byteLength(name) > 150 ? encodedOf(digestOf(Buffer.from(name))).slice(0, 32) : name;
+  return `.${part}.ociseal-`;
+}
+
+/** Boot, pid namespace, pid and its start time: no two processes share them. */
+function ownerMark(): string {
+  return `${worldMark()}-${process.pid}-${startTime(process.pid) ?? "0"}`;
+}
+
+function worldMark(): string {
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  const namespace = readlinkSync("/proc/self/ns/pid");
+  return encodedOf(digestOf(Buffer.from(`${boot} ${namespace}`))).slice(0, 12);
+}
+
+/** Field 22 of /proc/PID/stat, in ticks since boot; `undefined` when there is no such process. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined;
+    throw error;
+  }
+}
+
+/** Staging of processes of this boot and pid namespace that are gone. Others may be alive where we cannot see them. */
+function removeStale(parent: string, name: string): void {
+  const prefix = prefixOf(name) + worldMark();
+  for (const entry of storing(`directory ${parent}`, () => readdirSync(parent))) {
+    if (!entry.startsWith(prefix)) continue;
+    const [pid = "", start = ""] = entry.slice(prefix.length + 1).split("-");
+    if (/^[0-9]+$/.test(pid) && startTime(Number(pid)) !== start) removeTree(join(parent, entry));
+  }
+}
+
+/** Removes a tree by descriptors, as whoever made it may be hostile. Modes are opened up first: a file's owner may lock itself out. */
+function removeTree(path: string): void {
+  const fd = openDirectory(path);
+  if (fd === undefined) return;
+  try {
+    emptyDirectory(fd);
+  } finally {
+    closeSync(fd);
+  }
+  storing(`staging directory ${path}`, () => rmdirSync(path));
+}
+
+function openDirectory(path: string | Buffer): number | undefined {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  try {
+    return openSync(path, flags);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    if (errorCode(error) !== "EACCES") throw error;
+    chmodSync(path, 0o700);
+    return openSync(path, flags);
+  }
+}
+
+function emptyDirectory(fd: number): void {
+  const here = `/proc/self/fd/${fd}/`;
+  chmodSync(here, 0o700);
+  for (const entry of readdirSync(here, { encoding: "buffer", withFileTypes: true })) {
+    const path = Buffer.concat([Buffer.from(here), entry.name]);
+    if (!entry.isDirectory()) {
+      unlinkSync(path);
+      continue;
+    }
+    const child = openDirectory(path);
+    if (child === undefined) continue;
+    try {
+      emptyDirectory(child);
+    } finally {
+      closeSync(child);
+    }
+    rmdirSync(path);
+  }
+}
+
+/** Runs file system calls of ours; a system error becomes `ERR_GUEST_STORAGE`. */
+export function storing<T>(what: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (cause instanceof Error && errorCode(cause) !== undefined && "syscall" in cause) throw storageFailed(what, cause);
+    throw cause;
+  }
+}
