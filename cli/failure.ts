@@ -30,7 +30,10 @@ const systemCodes: Readonly<Record<string, { readonly exitCode: number; readonly
   EROFS: { exitCode: exitCodeOf("io"), hint: "the file system is read-only" },
   EPIPE: { exitCode: exitCodeOf("io"), hint: "whoever read the output has gone" },
   EADDRINUSE: { exitCode: exitCodeOf("io"), hint: "another program listens on that address; choose another port" },
-  ECONNREFUSED: { exitCode: exitCodeOf("unavailable"), hint: "nothing listens at that address; check the host, the port and whether it runs" },
+  ECONNREFUSED: {
+    exitCode: exitCodeOf("unavailable"),
+    hint: "nothing listens at that address; check the host, the port and whether it runs",
+  },
   ECONNRESET: { exitCode: exitCodeOf("unavailable"), hint: "the connection broke; run it again" },
   ENOTFOUND: { exitCode: exitCodeOf("unavailable"), hint: "that host name is not known; check its spelling and your DNS" },
   ETIMEDOUT: { exitCode: exitCodeOf("unavailable"), hint: "no answer in time; run it again" },
@@ -39,7 +42,11 @@ const systemCodes: Readonly<Record<string, { readonly exitCode: number; readonly
 /** Says what was thrown as users see it. Stacks never reach them. */
 export function describeFailure(thrown: unknown, interrupted: boolean): Failure {
   if (interrupted) {
-    return failure(exitCodeOf("interrupted"), { code: "ERR_INTERRUPTED", message: "interrupted", hint: "nothing was left half-written; run it again to continue" });
+    return failure(exitCodeOf("interrupted"), {
+      code: "ERR_INTERRUPTED",
+      message: "interrupted",
+      hint: "nothing was left half-written; run it again to continue",
+    });
   }
   if (thrown instanceof ToolError) {
     const causes = causesOf(thrown);

@@ -19,9 +19,16 @@ export async function main(argv: readonly string[]): Promise<void> {
       return async (...parameters: unknown[]) => {
         // commander passes the arguments, the options, and the command itself.
         const options = parameters.at(-2) as Options & SharedOptions;
-        const args = parameters.slice(0, -2).flat().filter((value): value is string => typeof value === "string");
+        const args = parameters
+          .slice(0, -2)
+          .flat()
+          .filter((value): value is string => typeof value === "string");
         if (options.progress !== undefined && !progressModes.has(options.progress)) {
-          throw new CommanderError(1, "ociseal.progress", `error: --progress takes auto, bar, plain, json or none, not ${options.progress}`);
+          throw new CommanderError(
+            1,
+            "ociseal.progress",
+            `error: --progress takes auto, bar, plain, json or none, not ${options.progress}`,
+          );
         }
         const action = await load();
         await action(makeShell(base, options), args, options);
@@ -50,7 +57,10 @@ export async function main(argv: readonly string[]): Promise<void> {
 function finishParse(error: CommanderError, json: boolean, base: Parameters<typeof printFailure>[0]): number {
   if (error.exitCode === 0) return 0;
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
-  const suggestion = rest.map((line) => line.trim().replace(/^\((.*)\)$/, "$1")).join(" ").trim();
+  const suggestion = rest
+    .map((line) => line.trim().replace(/^\((.*)\)$/, "$1"))
+    .join(" ")
+    .trim();
   const failure: Failure = {
     exitCode: 2,
     document: { error: { code: "ERR_USAGE", message: first, hint: suggestion === "" ? "see ociseal --help" : suggestion } },

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Launcher } from "./command.ts";
+import { registerKey } from "./commands/key.ts";
 import { registerRegistry } from "./commands/registry.ts";
 import { readVersion } from "./version.ts";
 
@@ -18,7 +19,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .helpCommand(true)
     .showSuggestionAfterError(true)
     .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
-  for (const register of [registerRegistry]) register(program, launcher);
+  for (const register of [registerKey, registerRegistry]) register(program, launcher);
   configure(program);
   return program;
 }

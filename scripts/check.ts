@@ -42,7 +42,8 @@ function packInstallRun(): string | undefined {
       program("npx", ["--no-install", "ociseal", "--version"], folder) ??
       program(process.execPath, ["--input-type=module", "-e", importAll()], folder);
     if (failed !== undefined) return failed;
-    const installed = spawnSync("npm", ["ls", "--all", "--parseable"], { cwd: folder, encoding: "utf8" }).stdout.trim().split("\n").length - 2;
+    const installed =
+      spawnSync("npm", ["ls", "--all", "--parseable"], { cwd: folder, encoding: "utf8" }).stdout.trim().split("\n").length - 2;
     process.stdout.write(`     package: ${size} bytes packed, ${installed} dependencies installed\n`);
     return installed > 60 ? `the package brings ${installed} dependencies, more than 60` : undefined;
   } finally {
@@ -53,7 +54,9 @@ function packInstallRun(): string | undefined {
 function importAll(): string {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { exports: Record<string, unknown> };
   const entries = Object.keys(manifest.exports).filter((key) => key !== "./package.json");
-  return entries.map((key) => `if (Object.keys(await import("ociseal${key.slice(1)}")).length === 0) throw new Error("${key} exports nothing");`).join("\n");
+  return entries
+    .map((key) => `if (Object.keys(await import("ociseal${key.slice(1)}")).length === 0) throw new Error("${key} exports nothing");`)
+    .join("\n");
 }
 
 /** A registry host in the lock file would tie every user to the machine that wrote it. */
@@ -66,7 +69,11 @@ function lockFile(): string | undefined {
 /** The lock file without development and optional packages. */
 function runtimeOf(text: string): string {
   const { packages } = JSON.parse(text) as { packages: Record<string, { dev?: boolean; optional?: boolean; peer?: boolean }> };
-  return JSON.stringify(Object.values(packages).filter((entry) => !entry.dev && !entry.optional && !entry.peer), undefined, 1);
+  return JSON.stringify(
+    Object.values(packages).filter((entry) => !entry.dev && !entry.optional && !entry.peer),
+    undefined,
+    1,
+  );
 }
 
 const gates: readonly Gate[] = [
@@ -75,7 +82,10 @@ const gates: readonly Gate[] = [
   { name: "format (oxfmt)", run: () => tool("oxfmt/bin/oxfmt", "--check", ".") },
   { name: "unused code (knip)", run: () => tool("knip/bin/knip.js") },
   { name: "package shape (publint)", run: () => tool("publint/src/cli.js", "--strict") },
-  { name: "package types (attw)", run: () => tool("@arethetypeswrong/cli/dist/index.js", "--pack", ".", "--profile", "esm-only", "--format", "ascii") },
+  {
+    name: "package types (attw)",
+    run: () => tool("@arethetypeswrong/cli/dist/index.js", "--pack", ".", "--profile", "esm-only", "--format", "ascii"),
+  },
   { name: "lock file", run: lockFile },
   { name: "pack, install, run", run: packInstallRun },
 ];

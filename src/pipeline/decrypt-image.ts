@@ -1,0 +1,97 @@
+import type { Engine } from "../cipher/index.ts";
+import type { KeyUnwrapper } from "../keywrap/index.ts";
+import { checkEncryptionMark, describeEncryption, isEncryptedLayer } from "../layer/index.ts";
+import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
+import { readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
+import { PipelineError } from "./errors.ts";
+import { finishImage, type Destination } from "./finish.ts";
+import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
+import { LayerWork } from "./layer-work.ts";
+import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
+import { checkDiffId } from "./plain-digest.ts";
+import { rebuildImage } from "./rebuild.ts";
+import { transferOpened } from "./transfer-layer.ts";
+
+export interface DecryptRequest {
+  readonly from: ContentStore;
+  readonly root: Descriptor;
+  readonly to: Destination;
+  readonly unwrappers: readonly KeyUnwrapper[];
+  readonly platforms?: readonly Platform[] | undefined;
+  readonly engine?: Engine | undefined;
+  readonly mode?: "write" | "plan" | undefined;
+  /** Layers at once; 3 unless told. */
+  readonly concurrency?: number | undefined;
+  readonly onProgress?: ((event: CopyEvent) => void) | undefined;
+}
+
+const defaultConcurrency = 3;
+
+/**
+ * Decrypts an image, every layer of it. Each is verified whole before it gets its name, and compared with the diffID of
+ * the image configuration; the destination's name moves last.
+ *
+ * Throws `ERR_NOT_ENCRYPTED`, `ERR_DIFF_ID_MISMATCH`, what `openLayer` throws, and what the stores throw.
+ */
+export async function decryptImage(request: DecryptRequest, options: CallOptions = {}): Promise<ImageReport> {
+  const { from, root, to, unwrappers, engine, onProgress } = request;
+  const tree = await readImageTree({ store: from, root, platforms: request.platforms }, options);
+  const images = imagesOf(tree);
+  for (const { manifest } of images) for (const layer of manifest.layers) checkEncryptionMark(layer);
+  if (!images.some(({ manifest }) => manifest.layers.some(isEncryptedLayer))) {
+    throw new PipelineError("ERR_NOT_ENCRYPTED", { message: `no layer of ${from.name} is encrypted`, hint: "copy it with ociseal copy" });
+  }
+  const reports: LayerReport[] = [];
+  if (request.mode === "plan") {
+    for (const node of images) reports.push(...reportOf(node, node.manifest.layers));
+    return { source: addressOf(root), result: addressOf(root), layers: reports, dryRun: true };
+  }
+
+  const abort = new AbortController();
+  const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
+  const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
+  const transfer = { from, to: to.store, onProgress };
+
+  const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
+    const { manifest } = node;
+    if (!manifest.layers.some(isEncryptedLayer)) return undefined;
+    const { config } = await readConfig(from, manifest.config, { signal });
+    const diffIds = config.rootfs.diff_ids;
+    if (diffIds.length !== manifest.layers.length) {
+      throw new PipelineError("ERR_DIFF_ID_MISMATCH", {
+        message: `${from.name} (${labelOf(node)}) has ${manifest.layers.length} layers, and its configuration names ${diffIds.length}`,
+        hint: "layers were added or removed after the image was built; ask the image's owner",
+      });
+    }
+    await to.store.push(manifest.config, () => from.fetch(manifest.config, { signal }), { signal });
+    const layers = await work.map(manifest.layers, (layer, i) => {
+      const where = `layer ${i} of ${from.name} (${labelOf(node)})`;
+      const diffId = diffIds[i];
+      if (!isEncryptedLayer(layer) || diffId === undefined) {
+        return work.run(async () => {
+          await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
+          return layer;
+        });
+      }
+      const plainType = layer.mediaType.replace(/\+encrypted$/, "");
+      return work.run(() =>
+        transferOpened(transfer, { layer, unwrappers, engine, check: checkDiffId(diffId, plainType, where) }, { signal }),
+      );
+    });
+    reports.push(...reportOf(node, layers));
+    return { ...manifest, layers };
+  };
+
+  const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+  await finishImage(to, result, reports, { signal });
+  return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+}
+
+function reportOf(node: ManifestNode, results: readonly Descriptor[]): readonly LayerReport[] {
+  return node.manifest.layers.map((source, position) => {
+    const common = { image: labelOf(node), position, source: addressOf(source), result: addressOf(results[position] ?? source) };
+    if (!isEncryptedLayer(source)) return { ...common, outcome: "kept", reason: "not encrypted" };
+    const cipher = describeEncryption(source)?.cipher;
+    return { ...common, outcome: "decrypted", ...(cipher === undefined ? {} : { cipher }) };
+  });
+}

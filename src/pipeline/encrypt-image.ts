@@ -1,0 +1,177 @@
+import type { CipherName, Engine } from "../cipher/index.ts";
+import type { KeyWrapper } from "../keywrap/index.ts";
+import { isEncryptedLayer, isSealableMediaType } from "../layer/index.ts";
+import {
+  checkManifestSize,
+  isForeignLayerMediaType,
+  mediaTypes,
+  type Descriptor,
+  type ImageManifest,
+  type Platform,
+} from "../oci/index.ts";
+import { bytesStream, readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
+import { digestOf, parseJson } from "../bytes/index.ts";
+import { PipelineError } from "./errors.ts";
+import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
+import { LayerWork } from "./layer-work.ts";
+import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
+import { finishImage, type Destination } from "./finish.ts";
+import { rebuildImage } from "./rebuild.ts";
+import { chosenPositions, type LayerChoice } from "./select-layers.ts";
+import { transferSealed } from "./transfer-layer.ts";
+
+export interface EncryptRequest {
+  readonly from: ContentStore;
+  readonly root: Descriptor;
+  readonly to: Destination;
+  readonly cipher: CipherName;
+  /** At least one. */
+  readonly wrappers: readonly KeyWrapper[];
+  readonly layers?: LayerChoice | undefined;
+  readonly platforms?: readonly Platform[] | undefined;
+  readonly engine?: Engine | undefined;
+  /** Convergent encryption under a tenant's secret of at least 32 bytes. */
+  readonly convergentSecret?: Uint8Array | undefined;
+  /** `strip` removes the build history from the configuration, which changes the image ID. */
+  readonly history?: "keep" | "strip" | undefined;
+  /** `plan` reads the source and decides, and writes nothing. */
+  readonly mode?: "write" | "plan" | undefined;
+  /** Layers at once; 3 unless told. */
+  readonly concurrency?: number | undefined;
+  readonly onProgress?: ((event: CopyEvent) => void) | undefined;
+}
+
+const defaultConcurrency = 3;
+/** An RSA-4096 JWE of a layer's options in base64, rounded up; for the check before anything is uploaded. */
+const bytesPerRecipient = 1400;
+
+/**
+ * Encrypts an image: the chosen layers of every platform, each under a key of its own, wrapped for all recipients. The
+ * destination's name moves last, and what lies there is read back and compared.
+ *
+ * Throws `ERR_NO_RECIPIENT`, `ERR_ALREADY_ENCRYPTED`, `ERR_LAYER_CHOICE`, `ERR_LAYER_FOREIGN`, `ERR_LAYER_UNENCRYPTABLE`,
+ * `ERR_PLATFORM_NOT_FOUND`, `ERR_MANIFEST_TOO_LARGE`, `ERR_POSTCONDITION`, and what the stores and wrappers throw.
+ */
+export async function encryptImage(request: EncryptRequest, options: CallOptions = {}): Promise<ImageReport> {
+  const { from, root, to, wrappers, cipher, layers: choice = { kind: "all" } } = request;
+  if (wrappers.length === 0)
+    throw new PipelineError("ERR_NO_RECIPIENT", {
+      message: "an image cannot be encrypted for nobody",
+      hint: "name at least one recipient with -r",
+    });
+  const tree = await readImageTree({ store: from, root, platforms: request.platforms }, options);
+  const plans = new Map(
+    await Promise.all(
+      imagesOf(tree).map(async (node) => [node.descriptor.digest, await planManifest(request, node, choice, options)] as const),
+    ),
+  );
+  const reports: LayerReport[] = [];
+
+  if (request.mode === "plan") {
+    for (const plan of plans.values()) reports.push(...plan.report(plan.node.manifest.layers, request));
+    return { source: addressOf(root), result: addressOf(root), layers: reports, dryRun: true };
+  }
+
+  const abort = new AbortController();
+  const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
+  const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
+  const { engine, convergentSecret, onProgress } = request;
+  const transfer = { from, to: to.store, onProgress };
+
+  const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
+    const plan = plans.get(node.descriptor.digest);
+    if (plan === undefined || (plan.positions.size === 0 && request.history !== "strip")) return undefined;
+    const { manifest } = node;
+    const config = await writeConfig(request, manifest.config, { signal });
+    const layers = await work.map(manifest.layers, (layer, i) => {
+      if (plan.positions.has(i)) {
+        return work.run(() => transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret }, { signal }));
+      }
+      return work.run(async () => {
+        await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
+        return layer;
+      });
+    });
+    reports.push(...plan.report(layers, request));
+    return { ...manifest, config, layers };
+  };
+
+  const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+  await finishImage(to, result, reports, { signal });
+  return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+}
+
+interface ManifestPlan {
+  readonly node: ManifestNode;
+  /** Layers to encrypt. */
+  readonly positions: ReadonlySet<number>;
+  report(results: readonly Descriptor[], request: EncryptRequest): readonly LayerReport[];
+}
+
+async function planManifest(request: EncryptRequest, node: ManifestNode, choice: LayerChoice, options: CallOptions): Promise<ManifestPlan> {
+  const { manifest } = node;
+  const where = `${request.from.name} (${labelOf(node)})`;
+  const positions = chosenPositions(choice, manifest.layers, where);
+  for (const i of positions) await checkEncryptable(request, manifest.layers[i], `layer ${i} of ${where}`, options);
+  const annotationBytes = positions.size * request.wrappers.reduce((sum, { schemes }) => sum + schemes.length, 0) * bytesPerRecipient;
+  checkManifestSize(
+    { size: node.bytes.length + annotationBytes, layers: positions.size, recipients: request.wrappers.length, annotationBytes },
+    `the encrypted manifest of ${where}`,
+  );
+  return {
+    node,
+    positions,
+    report: (results, { cipher, wrappers }) =>
+      manifest.layers.map((source, position) => {
+        const common = { image: labelOf(node), position, source: addressOf(source), result: addressOf(results[position] ?? source) };
+        return positions.has(position)
+          ? { ...common, outcome: "encrypted", cipher, recipients: wrappers.map(({ name }) => name) }
+          : { ...common, outcome: "kept", reason: "not chosen" };
+      }),
+  };
+}
+
+async function checkEncryptable(
+  request: EncryptRequest,
+  layer: Descriptor | undefined,
+  where: string,
+  options: CallOptions,
+): Promise<void> {
+  if (layer === undefined) return;
+  if (isEncryptedLayer(layer)) {
+    throw new PipelineError("ERR_ALREADY_ENCRYPTED", {
+      message: `${where} is encrypted already`,
+      hint: "add or change recipients with ociseal rewrap, or leave the layer out with --layer",
+    });
+  }
+  if (!isSealableMediaType(layer.mediaType)) {
+    throw new PipelineError("ERR_LAYER_UNENCRYPTABLE", {
+      message: `${where} has media type ${layer.mediaType}, which has no encrypted counterpart`,
+      hint: "only image layers can be encrypted; choose the others with --layer",
+    });
+  }
+  const foreign = isForeignLayerMediaType(layer.mediaType) || (layer.urls ?? []).length > 0;
+  if (foreign && !(await request.from.exists(layer, options))) {
+    throw new PipelineError("ERR_LAYER_FOREIGN", {
+      message: `${where} lives at a foreign URL and not in the source, so it cannot be encrypted`,
+      hint: "it is public anyway; leave it out with --layer, so that it staying plain is your decision",
+    });
+  }
+}
+
+/** Docker configurations become OCI ones by type alone; the bytes, and so the image ID, stay. */
+async function writeConfig(request: EncryptRequest, config: Descriptor, options: CallOptions): Promise<Descriptor> {
+  const { from, to } = request;
+  const mediaType = config.mediaType === mediaTypes.dockerConfig ? mediaTypes.config : config.mediaType;
+  if (request.history !== "strip") {
+    await to.store.push(config, () => from.fetch(config, options), options);
+    return { ...config, mediaType };
+  }
+  const { bytes } = await readConfig(from, config, options);
+  const { history: _history, ...rest } = parseJson(bytes, { maxBytes: bytes.length }) as Record<string, unknown>;
+  const stripped = Buffer.from(JSON.stringify(rest));
+  const { data: _data, ...others } = config;
+  const target = { ...others, mediaType, digest: digestOf(stripped), size: stripped.length };
+  await to.store.push(target, async () => bytesStream(stripped), options);
+  return target;
+}

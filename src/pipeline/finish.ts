@@ -1,0 +1,50 @@
+import { isEncryptedLayer } from "../layer/index.ts";
+import type { Descriptor } from "../oci/index.ts";
+import type { CallOptions, ContentStore } from "../store/index.ts";
+import { PipelineError } from "./errors.ts";
+import { imagesOf, readImageTree } from "./image-tree.ts";
+import type { LayerReport } from "./layer-report.ts";
+
+/** Where a new image goes. */
+export interface Destination {
+  readonly store: ContentStore;
+  /** The name that moves to it last; without one it is reachable by digest. */
+  readonly reference: string | undefined;
+  /** Runs when everything is there and no name points at it yet: signing. */
+  readonly beforeTag?: ((root: Descriptor) => Promise<void>) | undefined;
+}
+
+/**
+ * Reads back what was written, signs, and moves the name. A destination that lost or changed something is found before
+ * anybody can pull it by name. Throws `ERR_POSTCONDITION`.
+ */
+export async function finishImage(to: Destination, root: Descriptor, reports: readonly LayerReport[], options: CallOptions): Promise<void> {
+  await checkDestination(to.store, root, reports, options);
+  await to.beforeTag?.(root);
+  await to.store.tag(root, to.reference ?? root.digest, options);
+}
+
+async function checkDestination(
+  store: ContentStore,
+  root: Descriptor,
+  reports: readonly LayerReport[],
+  options: CallOptions,
+): Promise<void> {
+  const tree = await readImageTree({ store, root }, options);
+  const there = new Map(imagesOf(tree).flatMap(({ manifest }) => manifest.layers.map((layer) => [layer.digest, layer] as const)));
+  for (const { outcome, position, image, result } of reports) {
+    const layer = there.get(result.digest);
+    const where = `layer ${position} of ${image} in ${store.name}`;
+    if (layer === undefined) throw broken(`${where} is not in any manifest there`);
+    if (outcome === "encrypted" && !isEncryptedLayer(layer)) throw broken(`${where} is not marked as encrypted`);
+    if (outcome === "decrypted" && isEncryptedLayer(layer)) throw broken(`${where} is still marked as encrypted`);
+    if (!(await store.exists(layer, options))) throw broken(`the blob of ${where} is not there`);
+  }
+}
+
+function broken(message: string): PipelineError {
+  return new PipelineError("ERR_POSTCONDITION", {
+    message: `after writing, ${message}`,
+    hint: "the destination lost or changed content; its tag was not moved, look at the registry before trying again",
+  });
+}

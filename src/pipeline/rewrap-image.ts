@@ -1,0 +1,80 @@
+import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/index.ts";
+import { isEncryptedLayer, rewrapLayer } from "../layer/index.ts";
+import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
+import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
+import { PipelineError } from "./errors.ts";
+import { finishImage, type Destination } from "./finish.ts";
+import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
+import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
+import { rebuildImage } from "./rebuild.ts";
+
+export interface RewrapImageRequest {
+  readonly from: ContentStore;
+  readonly root: Descriptor;
+  readonly to: Destination;
+  /** Needed only when recipients are added. */
+  readonly unwrappers?: readonly KeyUnwrapper[] | undefined;
+  readonly add?: readonly KeyWrapper[] | undefined;
+  /** Decides about each recipient that is there. */
+  readonly remove?: ((recipient: RecipientDescription) => "remove" | "keep") | undefined;
+  readonly platforms?: readonly Platform[] | undefined;
+  readonly mode?: "write" | "plan" | undefined;
+  readonly onProgress?: ((event: CopyEvent) => void) | undefined;
+}
+
+/** As {@link ImageReport}, with who was removed. */
+export interface RewrapReport extends ImageReport {
+  readonly removed: readonly RecipientDescription[];
+}
+
+/**
+ * Changes who can open an image, without touching a layer: only manifests are written anew. Within one repository or
+ * layout no blob moves at all.
+ *
+ * Throws `ERR_NOT_ENCRYPTED`, `ERR_LAYER_NO_RECIPIENT`, `ERR_LAYER_RECIPIENT_NOT_FOUND`, and what the keys throw.
+ */
+export async function rewrapImage(request: RewrapImageRequest, options: CallOptions = {}): Promise<RewrapReport> {
+  const { from, root, to, unwrappers, add, remove, onProgress } = request;
+  const tree = await readImageTree({ store: from, root, platforms: request.platforms }, options);
+  const removed = new Map<string, RecipientDescription>();
+  const rewritten = new Map<string, { readonly layers: readonly Descriptor[]; readonly reports: readonly LayerReport[] }>();
+  for (const node of imagesOf(tree)) {
+    if (!node.manifest.layers.some(isEncryptedLayer)) continue;
+    const layers: Descriptor[] = [];
+    const reports: LayerReport[] = [];
+    for (const [position, layer] of node.manifest.layers.entries()) {
+      const common = { image: labelOf(node), position, source: addressOf(layer), result: addressOf(layer) };
+      if (!isEncryptedLayer(layer)) {
+        layers.push(layer);
+        reports.push({ ...common, outcome: "kept", reason: "not encrypted" });
+        continue;
+      }
+      const done = await rewrapLayer({ layer, unwrappers, add, remove }, options);
+      for (const recipient of done.removed) removed.set(`${recipient.scheme} ${recipient.id ?? ""}`, recipient);
+      layers.push(done.layer);
+      reports.push({ ...common, outcome: "rewrapped", recipients: done.recipients.map(({ scheme, id }) => `${scheme}:${id ?? "?"}`) });
+    }
+    rewritten.set(node.descriptor.digest, { layers, reports });
+  }
+  if (rewritten.size === 0) {
+    throw new PipelineError("ERR_NOT_ENCRYPTED", {
+      message: `no layer of ${from.name} is encrypted`,
+      hint: "encrypt it with ociseal encrypt",
+    });
+  }
+  const reports = [...rewritten.values()].flatMap((entry) => entry.reports);
+  if (request.mode === "plan")
+    return { source: addressOf(root), result: addressOf(root), layers: reports, removed: [...removed.values()], dryRun: true };
+
+  const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
+    const found = rewritten.get(node.descriptor.digest);
+    if (found === undefined) return undefined;
+    // In the same repository every blob is there already, so nothing is even asked for.
+    if (to.store !== from)
+      for (const blob of [node.manifest.config, ...found.layers]) await to.store.push(blob, () => from.fetch(blob, options), options);
+    return { ...node.manifest, layers: found.layers };
+  };
+  const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, options);
+  await finishImage(to, result, reports, options);
+  return { source: addressOf(root), result: addressOf(result), layers: reports, removed: [...removed.values()], dryRun: false };
+}

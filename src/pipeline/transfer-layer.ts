@@ -1,0 +1,79 @@
+import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress } from "../bytes/index.ts";
+import { ToolError } from "../errors/index.ts";
+import { openLayer, sealLayer, type OpenRequest, type SealRequest } from "../layer/index.ts";
+import type { Descriptor } from "../oci/index.ts";
+import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
+
+export interface LayerTransfer {
+  readonly from: ContentStore;
+  readonly to: ContentStore;
+  readonly onProgress?: ((event: CopyEvent) => void) | undefined;
+}
+
+const maxAttempts = 3;
+
+/** Encrypts one layer on its way from store to store. Returns the sealed layer's descriptor. */
+export async function transferSealed(
+  transfer: LayerTransfer,
+  request: SealRequest & { readonly layer: Descriptor },
+  options: CallOptions,
+): Promise<Descriptor> {
+  const { from, to } = transfer;
+  const { layer } = request;
+  return retrying(transfer, layer, options, async () => {
+    // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
+    const sealing = await sealLayer(request, options);
+    const source = await from.fetch(layer, options);
+    const ciphertext = compose(source, observed(transfer, layer), sealing.stage);
+    const address = await ingest(to, ciphertext, sealing.size, options);
+    return sealing.finish(address);
+  });
+}
+
+export interface OpenTransfer extends OpenRequest {
+  /** Checks the plaintext on its way; the diffID. */
+  readonly check: ByteStage;
+}
+
+/** Decrypts one layer on its way from store to store. Returns the plain layer's descriptor. */
+export async function transferOpened(transfer: LayerTransfer, request: OpenTransfer, options: CallOptions): Promise<Descriptor> {
+  const { from, to } = transfer;
+  const { layer, check } = request;
+  const opened = await openLayer(request, options);
+  return retrying(transfer, layer, options, async () => {
+    const plaintext = await opened.open((range) => from.fetch(layer, range === undefined ? options : { ...options, range }));
+    const address = await ingest(to, compose(plaintext, observed(transfer, layer), check), opened.size, options);
+    return opened.plainDescriptor(address);
+  });
+}
+
+async function ingest(to: ContentStore, stream: ByteStream, size: number | undefined, options: CallOptions): Promise<ContentAddress> {
+  try {
+    return await to.ingest(stream, size === undefined ? options : { ...options, size });
+  } finally {
+    await closeStream(stream);
+  }
+}
+
+function observed({ onProgress }: LayerTransfer, descriptor: Descriptor): ByteStage {
+  return observeBytes((size) => onProgress?.({ kind: "moved", descriptor, size }));
+}
+
+async function retrying(
+  transfer: LayerTransfer,
+  layer: Descriptor,
+  options: CallOptions,
+  attempt: () => Promise<Descriptor>,
+): Promise<Descriptor> {
+  for (let n = 1; ; n += 1) {
+    options.signal?.throwIfAborted();
+    transfer.onProgress?.({ kind: "started", descriptor: layer });
+    try {
+      const result = await attempt();
+      transfer.onProgress?.({ kind: "finished", descriptor: layer, outcome: "pushed" });
+      return result;
+    } catch (error) {
+      if (n === maxAttempts || !(error instanceof ToolError) || error.category !== "unavailable") throw error;
+    }
+  }
+}
