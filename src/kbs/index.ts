@@ -1,0 +1,40 @@
+/** The Key Broker Service: protocol, guest and administrator clients, server, keys and stores. */
+export { kbsErrors, KbsError, type KbsErrorCode } from "./errors.ts";
+export {
+  formatResourcePath,
+  formatResourceUri,
+  parseKeyTarget,
+  parseResourcePath,
+  parseResourceUri,
+  type KeyTarget,
+  type ResourcePath,
+} from "./protocol/resource-path.ts";
+export type { Attester, EvidenceClaims, EvidenceOptions, EvidenceRequest, EvidenceVerifier } from "./protocol/evidence.ts";
+export type { Appraisal, AppraisalInput, AttestationPolicy, PolicyDecision, ReleaseInput, ResourcePolicy } from "./protocol/policy-seam.ts";
+export { fitToField } from "./protocol/runtime-data.ts";
+export { tees, type TeeName } from "./protocol/tee-names.ts";
+export { statusOf, tierOf, trustClaims, type TrustClaim, type TrustTier, type TrustVector } from "./protocol/trust-vector.ts";
+export type { InitData } from "./protocol/messages.ts";
+export { connectKbs, type KbsClient, type KbsClientOptions } from "./client/kbs-client.ts";
+export {
+  connectKbsAdmin,
+  type KbsAdmin,
+  type KbsAdminOptions,
+  type PutOptions,
+  type RegisteredKey,
+  type RegistrationProof,
+  type ResourceList,
+  type TokenSource,
+} from "./client/admin-client.ts";
+export type { CallOptions as KbsCallOptions, KbsTransportOptions } from "./client/transport.ts";
+export type { TeeKeyAlgorithm } from "./client/tee-key-pair.ts";
+export { sampleAttester } from "./client/sample-attester.ts";
+export { serveKbs, type KbsServer, type KbsServerOptions, type LogEvent } from "./server/serve.ts";
+export type { TlsMaterial } from "./server/http-server.ts";
+export type { ServerLimits } from "./server/limits.ts";
+export { generateRootKey, localRootKey, openRootKeyFile, parseRootKey, type RootKey } from "./keys/root-key.ts";
+export { openDirectoryStore } from "./stores/directory-store.ts";
+export { openMemoryStore } from "./stores/memory-store.ts";
+export type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./stores/secret-store.ts";
+export { adminActions, type AdminAction, type Grant } from "./tokens/grants.ts";
+export type { AdminIdentity, AdminTokenVerifier } from "./tokens/admin-tokens.ts";

@@ -1,0 +1,197 @@
+import { randomUUID } from "node:crypto";
+import { createServer as createPlainServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions as TlsOptions } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { describeCause } from "../../errors/index.ts";
+import { KbsError } from "../errors.ts";
+import { readBody, type Call, type Reply } from "./call.ts";
+import type { ServerLimits } from "./limits.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+
+/** Certificates as PEM. */
+export interface TlsMaterial {
+  readonly certificate: string;
+  readonly privateKey: string;
+  /** Certificates of authorities whose clients are let in; asked for, not demanded. */
+  readonly clientAuthorities?: string | undefined;
+}
+
+export interface HttpServerRequest {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsMaterial | undefined;
+  readonly limits: ServerLimits;
+  /** Answers one request; whatever it throws becomes an error body. */
+  readonly answer: (call: Call) => Promise<Reply>;
+  /** Hears of each finished request. */
+  readonly observe: (event: RequestEvent) => void;
+}
+
+export interface RequestEvent {
+  readonly call: Call;
+  readonly status: number;
+  readonly durationMs: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly refusal: Refusal | undefined;
+}
+
+export interface HttpServer {
+  readonly address: AddressInfo;
+  /** New certificates, for connections from now on. */
+  reloadTls(tls: TlsMaterial): void;
+  /** Takes no new requests, ends those under way, then returns. */
+  close(graceMs: number): Promise<void>;
+}
+
+const requestIdGrammar = /^[A-Za-z0-9._-]{1,64}$/;
+const traceparentGrammar = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** Listens. Throws `ERR_KBS_LISTEN_FAILED`. */
+export async function startHttpServer(request: HttpServerRequest): Promise<HttpServer> {
+  const { limits } = request;
+  const options: ServerOptions = {
+    maxHeaderSize: limits.maxHeadBytes,
+    headersTimeout: limits.headTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, limits.headTimeoutMs),
+    insecureHTTPParser: false,
+  };
+  const state = { closing: false };
+  const listener = (message: IncomingMessage, response: ServerResponse) => void serveOne(request, state, message, response);
+  const tls = request.tls;
+  const server: Server =
+    tls === undefined ? createPlainServer(options, listener) : createTlsServer({ ...options, ...tlsOptionsOf(tls) }, listener);
+  server.maxConnections = limits.maxConnections;
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => answerBrokenRequest(error, socket));
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(
+        new KbsError("ERR_KBS_LISTEN_FAILED", {
+          message: `the Key Broker Service cannot listen on ${request.host}:${request.port}: ${describeCause(cause)}`,
+          cause,
+        }),
+      ),
+    );
+    server.listen(request.port, request.host, resolve);
+  });
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new KbsError("ERR_KBS_LISTEN_FAILED", { message: "no address to listen on" });
+  return {
+    address,
+    reloadTls: (material) => {
+      if ("setSecureContext" in server && typeof server.setSecureContext === "function") server.setSecureContext(tlsOptionsOf(material));
+    },
+    close: async (graceMs) => {
+      state.closing = true;
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+function tlsOptionsOf(tls: TlsMaterial): TlsOptions {
+  return {
+    cert: tls.certificate,
+    key: tls.privateKey,
+    minVersion: "TLSv1.2",
+    ...(tls.clientAuthorities === undefined ? {} : { ca: tls.clientAuthorities, requestCert: true, rejectUnauthorized: false }),
+  };
+}
+
+async function serveOne(
+  server: HttpServerRequest,
+  state: { closing: boolean },
+  message: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const start = performance.now();
+  const call = callOf(message);
+  let reply: Reply;
+  let refusal: Refusal | undefined;
+  try {
+    if (state.closing) throw new Refusal("shutting-down", "the service is shutting down", { retryAfterSeconds: 1 });
+    reply = await server.answer(call);
+  } catch (error) {
+    refusal = refusalOf(error);
+    reply = replyOf(refusal, call.requestId);
+  }
+  const body = typeof reply.body === "string" ? Buffer.from(reply.body, "utf8") : (reply.body ?? Buffer.alloc(0));
+  const unread = !message.complete;
+  response.writeHead(reply.status, {
+    ...reply.headers,
+    "content-length": body.length,
+    "x-request-id": call.requestId,
+    "cache-control": "no-store",
+    "ociseal-kbs": "1",
+    // Whoever did not get to send the whole body must not have its rest read as the next request.
+    ...(unread || state.closing ? { connection: "close" } : {}),
+  });
+  response.end(body, () => {
+    if (unread) message.socket.destroySoon();
+  });
+  server.observe({
+    call,
+    status: reply.status,
+    durationMs: performance.now() - start,
+    requestBytes: Number(message.headers["content-length"] ?? 0),
+    responseBytes: body.length,
+    refusal,
+  });
+}
+
+function callOf(message: IncomingMessage): Call {
+  const [path, query] = splitOnce(message.url ?? "", "?");
+  return {
+    requestId: requestIdOf(message),
+    method: message.method ?? "",
+    path,
+    query: new URLSearchParams(query),
+    headers: message.headers,
+    remote: message.socket.remoteAddress ?? "",
+    raw: message,
+    body: (maxBytes) => readBody(message, maxBytes),
+  };
+}
+
+/** The id that a proxy or a tracer gave the request, when it is harmless in a log line; a new one otherwise. */
+function requestIdOf(message: IncomingMessage): string {
+  const given = message.headers["x-request-id"];
+  if (typeof given === "string" && requestIdGrammar.test(given)) return given;
+  const trace = traceparentGrammar.exec(String(message.headers["traceparent"] ?? ""))?.[1];
+  return trace ?? randomUUID();
+}
+
+function replyOf(refusal: Refusal, requestId: string): Reply {
+  const retryAfter = refusal.retryAfterSeconds;
+  return {
+    status: refusal.status,
+    headers: { "content-type": "application/json", ...(retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }) },
+    body: refusal.body(requestId),
+  };
+}
+
+/** A request that never became one: too long a head, too slow, not HTTP. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
+  const refusal =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? new Refusal("head-too-large", "the head of the request is too large")
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? new Refusal("request-timeout", "the request did not arrive in time")
+        : new Refusal("request-malformed", "this is not HTTP/1.1");
+  const body = refusal.body(randomUUID());
+  const status = { 400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large" }[refusal.status] ?? "Bad Request";
+  socket.end(
+    `HTTP/1.1 ${refusal.status} ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+function splitOnce(text: string, separator: string): readonly [string, string] {
+  const index = text.indexOf(separator);
+  return index < 0 ? [text, ""] : [text.slice(0, index), text.slice(index + 1)];
+}

@@ -1,0 +1,122 @@
+import { randomBytes } from "node:crypto";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { decodeBase64Url, encodeBase64, encodeBase64Url, parseJson } from "../../bytes/index.ts";
+import { decrypt, encrypt } from "../keys/envelope.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import { sessionCookieName } from "../protocol/messages.ts";
+import { isProtocolVersion, type AuthRequest } from "../protocol/messages.ts";
+import { isObject } from "../protocol/shape.ts";
+import { teeNamed } from "../protocol/tee-names.ts";
+
+/** A handshake on its way, or done. */
+export interface Session {
+  readonly id: string;
+  readonly request: AuthRequest;
+  /** Base64 (standard) of 32 random bytes. */
+  readonly nonce: string;
+  readonly expiresAt: Date;
+  /** The token, once attested. */
+  readonly token: string | undefined;
+}
+
+const purpose = "session cookie";
+const maxTextSize = 1 << 20;
+/** Tokens beyond this stay in this process instead of the cookie: request heads are limited. */
+const maxCookieSize = 24 << 10;
+const maxRemembered = 10_000;
+
+/**
+ * Sessions without a table: the cookie carries the session, sealed with a key that all replicas share.
+ *
+ * So an open session costs nothing, however many strangers begin one, and any replica can go on with it. What a cookie
+ * cannot do is to be used up; therefore each process remembers the sessions that it attested: a second attestation in
+ * one gets the token of the first, and no new evidence is judged against an old nonce.
+ */
+export class Sessions {
+  readonly #keyring: Keyring;
+  readonly #lifetimeMs: number;
+  readonly #attested = new Map<string, { readonly token: string; readonly expiresAt: Date }>();
+
+  constructor(keyring: Keyring, options: { readonly lifetimeMs: number }) {
+    this.#keyring = keyring;
+    this.#lifetimeMs = options.lifetimeMs;
+  }
+
+  begin(request: AuthRequest, now: Date): Session {
+    return {
+      id: randomBytes(16).toString("hex"),
+      request,
+      nonce: encodeBase64(randomBytes(32)),
+      expiresAt: new Date(now.getTime() + this.#lifetimeMs),
+      token: undefined,
+    };
+  }
+
+  /** Marks a session as attested. */
+  attest(session: Session, token: string, now: Date): Session {
+    this.#attested.set(session.id, { token, expiresAt: session.expiresAt });
+    this.#forget(now);
+    return { ...session, token };
+  }
+
+  /** The cookie header that carries a session. */
+  cookieOf(session: Session, transport: "tls" | "plain"): string {
+    const text = this.#seal(session);
+    const carried = text.length <= maxCookieSize ? text : this.#seal({ ...session, token: undefined });
+    const attributes = `Expires=${session.expiresAt.toUTCString()}; Path=/kbs/v0; HttpOnly; SameSite=Strict${transport === "tls" ? "; Secure" : ""}`;
+    return `${sessionCookieName}=${carried}; ${attributes}`;
+  }
+
+  /** The session in a cookie: `"malformed"` when it is not one of ours, `"expired"` when it was. */
+  open(cookie: string, now: Date): Session | "malformed" | "expired" {
+    const session = this.#unseal(cookie);
+    if (session === undefined) return "malformed";
+    if (session.expiresAt <= now) return "expired";
+    return session.token === undefined ? { ...session, token: this.#attested.get(session.id)?.token } : session;
+  }
+
+  #seal(session: Session): string {
+    const [key] = this.#keyring.derivedSecrets(purpose);
+    if (key === undefined) return "";
+    const plain = JSON.stringify({
+      id: session.id,
+      v: session.request.version,
+      tee: session.request.tee,
+      nonce: session.nonce,
+      exp: session.expiresAt.getTime(),
+      token: session.token,
+    });
+    const head = Buffer.from(key.id, "hex");
+    return encodeBase64Url(Buffer.concat([head, encrypt(deflateRawSync(plain), key.secret, head)]));
+  }
+
+  #unseal(cookie: string): Session | undefined {
+    try {
+      const bytes = decodeBase64Url(cookie);
+      const head = bytes.subarray(0, 8);
+      const key = this.#keyring.derivedSecrets(purpose).find(({ id }) => id === head.toString("hex"));
+      if (key === undefined) return undefined;
+      const plain = inflateRawSync(decrypt(bytes.subarray(8), key.secret, head), { maxOutputLength: maxTextSize });
+      return parseSession(parseJson(plain, { maxBytes: maxTextSize, maxDepth: 2 }));
+    } catch {
+      // A stranger's cookie, a cut one, or one of another installation: all the same, no session.
+      return undefined;
+    }
+  }
+
+  #forget(now: Date): void {
+    for (const [id, { expiresAt }] of this.#attested) {
+      if (expiresAt > now && this.#attested.size <= maxRemembered) break;
+      this.#attested.delete(id);
+    }
+  }
+}
+
+function parseSession(value: unknown): Session | undefined {
+  if (!isObject(value)) return undefined;
+  const { id, v, tee, nonce, exp, token } = value;
+  if (typeof id !== "string" || typeof v !== "string" || !isProtocolVersion(v) || typeof tee !== "string") return undefined;
+  if (typeof nonce !== "string" || typeof exp !== "number" || (token !== undefined && typeof token !== "string")) return undefined;
+  const name = teeNamed(tee, v);
+  return name === undefined ? undefined : { id, request: { version: v, tee: name }, nonce, expiresAt: new Date(exp), token };
+}

@@ -1,0 +1,135 @@
+import { randomUUID } from "node:crypto";
+import { decodeProtectedHeader, jwtVerify } from "jose";
+import { KbsError } from "../errors.ts";
+import { describeCause } from "../../errors/index.ts";
+import { isObject, memberAt } from "../protocol/shape.ts";
+import { parseTeePublicKey, type TeePublicKey } from "../protocol/tee-key.ts";
+import { statusOf, trustClaims, type TrustVector } from "../protocol/trust-vector.ts";
+import { signCompact } from "./jws.ts";
+import type { SigningKeys } from "./signing-keys.ts";
+
+/** One device of an attested guest. */
+export interface AttestedDevice {
+  /** `cpu0`, `gpu0`. */
+  readonly name: string;
+  readonly vector: TrustVector;
+  readonly policyId: string;
+  /** The claims, with report data, runtime data and init-data beside them. */
+  readonly evidence: Readonly<Record<string, unknown>>;
+  /** Why the vector is not affirming. */
+  readonly reasons: readonly string[];
+  readonly extensions?: Readonly<Record<string, unknown>> | undefined;
+}
+
+export interface AttestationTokenOptions {
+  readonly issuer: string;
+  readonly lifetimeSeconds: number;
+  readonly mode: "production" | "development";
+}
+
+/** A verified token. */
+export interface AttestationClaims {
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly teePublicKey: TeePublicKey;
+  readonly tokenId: string | undefined;
+  readonly expiresAt: Date;
+}
+
+const profile = "tag:github.com,2024:confidential-containers/Trustee";
+const verifierId = { developer: "https://github.com/ociseal", build: "ociseal-kbs" };
+const clockLeewaySeconds = 60;
+
+/** Where a guest's key may stand in a token, first match wins. Source: Trustee, kbs/src/attestation, token key paths. */
+const teeKeyPaths = [
+  ["tdx", "attester_runtime_data", "tee-pubkey"],
+  ["tdx", "attester_user_data", "tee-pubkey"],
+  ["customized_claims", "runtime_data", "tee-pubkey"],
+  ["submods", "cpu0", "ear.veraison.annotated-evidence", "runtime_data_claims", "tee-pubkey"],
+  ["tee-pubkey"],
+] as const;
+
+/** Issues and verifies EAR tokens (ES256). Source: EAR, draft-fv-rats-ear; Trustee's profile of it. */
+export class AttestationTokens {
+  readonly #keys: SigningKeys;
+  readonly #options: AttestationTokenOptions;
+
+  constructor(keys: SigningKeys, options: AttestationTokenOptions) {
+    this.#keys = keys;
+    this.#options = options;
+  }
+
+  /** The token for an attested guest, and its id. */
+  issue(devices: readonly AttestedDevice[], now: Date): { readonly token: string; readonly tokenId: string } {
+    const { key, chain } = this.#keys.active;
+    const iat = Math.floor(now.getTime() / 1000);
+    const tokenId = randomUUID();
+    const x5c = x5cOf(chain);
+    const token = signCompact(
+      { typ: "JWT", kid: key.kid, jwk: { ...key.jwk, ...(x5c.length === 0 ? {} : { x5c }) } },
+      {
+        eat_profile: profile,
+        iat,
+        exp: iat + this.#options.lifetimeSeconds,
+        iss: this.#options.issuer,
+        jti: tokenId,
+        "ear.verifier-id": verifierId,
+        ...(this.#options.mode === "development" ? { "ociseal.mode": "development" } : {}),
+        submods: Object.fromEntries(devices.map((device) => [device.name, submodOf(device)])),
+      },
+      key,
+    );
+    return { token, tokenId };
+  }
+
+  /** Verifies a token of this service. Throws `ERR_KBS_ATTESTATION_REFUSED`. */
+  async verify(token: string, now: Date): Promise<AttestationClaims> {
+    try {
+      const { kid } = decodeProtectedHeader(token);
+      if (kid === undefined) throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token names no key of this service" });
+      // The key in the header is for others; we use our own by its id.
+      if (this.#keys.byKid(kid) === undefined) await this.#keys.reload();
+      const entry = this.#keys.byKid(kid);
+      if (entry === undefined)
+        throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token is signed by a key that this service does not hold" });
+      const { payload } = await jwtVerify(token, entry.key.publicKey, {
+        algorithms: [entry.key.algorithm],
+        issuer: this.#options.issuer,
+        requiredClaims: ["exp", "iat"],
+        clockTolerance: clockLeewaySeconds,
+        currentDate: now,
+      });
+      return { claims: payload, teePublicKey: teeKeyIn(payload), tokenId: payload.jti, expiresAt: new Date((payload.exp ?? 0) * 1000) };
+    } catch (cause) {
+      if (cause instanceof KbsError && cause.code === "ERR_KBS_ATTESTATION_REFUSED") throw cause;
+      throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${describeCause(cause)}`, cause });
+    }
+  }
+}
+
+/** The guest's key in a token's claims. Throws `ERR_KBS_ATTESTATION_REFUSED`, `ERR_KBS_EVIDENCE_INVALID`. */
+export function teeKeyIn(claims: Readonly<Record<string, unknown>>): TeePublicKey {
+  for (const path of teeKeyPaths) {
+    const found = memberAt(claims, ...path);
+    if (isObject(found)) return parseTeePublicKey(found);
+  }
+  throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token carries no tee-pubkey" });
+}
+
+function submodOf(device: AttestedDevice): Readonly<Record<string, unknown>> {
+  const vector = Object.fromEntries(trustClaims.map((claim) => [claim, device.vector[claim] ?? 0]));
+  return {
+    "ear.status": statusOf(device.vector),
+    "ear.trustworthiness-vector": vector,
+    "ear.appraisal-policy-id": device.policyId,
+    "ear.veraison.annotated-evidence": device.evidence,
+    ...(device.reasons.length === 0 ? {} : { "ociseal.reasons": device.reasons }),
+    ...device.extensions,
+  };
+}
+
+/** PEM certificates as the base64 DER texts of `x5c`. */
+export function x5cOf(chain: string): readonly string[] {
+  return [...chain.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map((match) =>
+    (match[1] ?? "").replaceAll(/\s/g, ""),
+  );
+}
