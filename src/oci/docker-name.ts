@@ -66,7 +66,9 @@ export function parseRepositoryPart(part: Part): RepositoryName {
   const slash = text.indexOf("/");
   if (slash === 0) throw nameError(part, 0, "a host or repository is missing before the slash");
   const first = slash < 0 ? "" : text.slice(0, slash);
-  const isHost = /[.:A-Z[]/.test(first) || first === "localhost";
+  // Docker also takes a lone upper-case word for a host. In the one spelling of hosts, lower case, it would be a part of
+  // a Hub repository: two readers, two images. So it is neither.
+  const isHost = /[.:[]/.test(first) || first.toLowerCase() === "localhost";
   if (slash < 0 && text.startsWith("[")) throw nameError(part, text.length, "a host needs /NAME after it");
   const host = isHost ? parseHost(slicePart(part, 0, slash)) : dockerHub;
   const path = isHost ? slicePart(part, slash + 1) : part;
@@ -157,8 +159,8 @@ function componentError(part: Part): Error {
   }
   const edge = /^[._-]/.test(text) ? 0 : /[._-]$/.test(text) ? text.length - 1 : undefined;
   if (edge !== undefined) return nameError(part, edge, "each part of a repository begins and ends with a letter or digit");
-  const doubled = text.search(/\.[._-]|___|_[.-]|-[._]/);
-  return nameError(part, doubled + 1, "only one dot, one or two underscores, or dashes may stand between letters and digits");
+  const doubled = /\.[._-]|___|_[.-]|-[._]/.exec(text);
+  return nameError(part, doubled === null ? 0 : doubled.index + doubled[0].length - 1, "only one dot, one or two underscores, or dashes may stand between letters and digits");
 }
 
 function parseTagPart(part: Part, name: Part): string {

@@ -62,7 +62,10 @@ export interface ContentWriter {
   push(target: Descriptor, source: BlobSource, options?: CallOptions): Promise<PushOutcome>;
   /** Stores a blob whose digest is not known before its last byte (an encrypted layer), and says what it was. */
   ingest(source: ByteStream, request?: IngestRequest): Promise<ContentAddress>;
-  /** Makes a name point at a manifest or index that is already there. */
+  /**
+   * Makes a name point at a manifest or index that is already there. With the target's own digest as the name it is
+   * listed without one: a layout adds an entry to its index, a registry has nothing to do.
+   */
   tag(target: Descriptor, reference: string, options?: CallOptions): Promise<void>;
   /** Removes a manifest and its names, or one name. `absent` when it was not there. */
   remove(target: Descriptor | string, options?: CallOptions): Promise<"removed" | "absent">;

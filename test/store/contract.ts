@@ -130,6 +130,13 @@ export function describeStore(title: string, open: () => Promise<StoreUnderTest>
       expect(await store.tags()).toEqual(["moving", "staying"]);
     });
 
+    it("lists a manifest without a name when it is tagged with its own digest", async () => {
+      const image = await putImage(store);
+      await store.tag(image, image.digest);
+      expect(await store.tags()).toEqual([]);
+      expect(await store.resolve(image.digest)).toMatchObject(image);
+    });
+
     it("says not found for tags, manifests and blobs that are not there", async () => {
       expect(await codeOf(store.resolve("nothing"))).toBe("ERR_STORE_NOT_FOUND");
       expect(await codeOf(store.resolve(missing.digest))).toBe("ERR_STORE_NOT_FOUND");

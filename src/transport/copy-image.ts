@@ -1,0 +1,77 @@
+import type { Descriptor, ImageName } from "../oci/index.ts";
+import type { CredentialSource, RegistryTransport } from "../registry/index.ts";
+import { copyGraph, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
+import { checkDigest, openImage, type OpenedImage } from "./open-image.ts";
+
+export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referrers" | "concurrency" | "onProgress"> {
+  readonly source: ImageName;
+  readonly destination: ImageName;
+  readonly transport: RegistryTransport;
+  readonly sourceCredentials?: CredentialSource | undefined;
+  readonly destinationCredentials?: CredentialSource | undefined;
+}
+
+export interface CopiedImage extends CopySummary {
+  readonly root: Descriptor;
+}
+
+/**
+ * Copies an image, every platform of it, from any transport to any; bytes and digests stay what they are. The name at
+ * the destination moves last. Throws what {@link openImage} and `copyGraph` throw.
+ */
+export async function copyImage(request: CopyImageRequest): Promise<CopiedImage> {
+  const { transport, signal } = request;
+  const from = await openImage(request.source, {
+    access: "read",
+    transport,
+    credentials: request.sourceCredentials,
+    ...withSignal(signal),
+  });
+  try {
+    const root = await from.store.resolve(from.reference, withSignal(signal));
+    const to = await openImage(request.destination, { access: "write", transport, credentials: request.destinationCredentials });
+    try {
+      checkDigest(to, root);
+      const summary = await copyGraph({
+        from: from.store,
+        to: copyTarget(from, to),
+        root,
+        tags: namesAt(to, root),
+        // A registry refuses a manifest whose parts it does not have; a folder takes what it is given.
+        present: to.kind === "registry" ? "trust" : "walk",
+        referrers: request.referrers ?? "ignore",
+        ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }),
+        ...(request.onProgress === undefined ? {} : { onProgress: request.onProgress }),
+        ...withSignal(signal),
+      });
+      return { root, ...summary };
+    } finally {
+      await to.store.close();
+    }
+  } finally {
+    await from.store.close();
+  }
+}
+
+/** The destination; blobs of another repository of the same registry are mounted there instead of moved. */
+function copyTarget(from: OpenedImage, to: OpenedImage): CopyRequest["to"] {
+  if (from.kind !== "registry" || to.kind !== "registry" || from.store.host !== to.store.host) return to.store;
+  const { store } = to;
+  const { repository } = from.store;
+  return {
+    name: store.name,
+    exists: (target, options) => store.exists(target, options),
+    push: (target, source, options) => store.pushFrom(target, source, repository, options),
+    tag: (target, reference, options) => store.tag(target, reference, options),
+  };
+}
+
+/** A registry knows an untagged manifest by its digest; a layout or archive must list it. */
+function namesAt(to: OpenedImage, root: Descriptor): readonly string[] {
+  if (to.reference !== undefined) return [to.reference];
+  return to.kind === "registry" ? [] : [root.digest];
+}
+
+function withSignal(signal: AbortSignal | undefined): CallOptions {
+  return signal === undefined ? {} : { signal };
+}
