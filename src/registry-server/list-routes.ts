@@ -27,7 +27,8 @@ export async function listRepositories(core: RegistryCore, exchange: Exchange): 
 
 /** Source: OCI distribution-spec, "Listing Referrers". A subject that is not there, or a repository, has none. */
 export async function listReferrers(core: RegistryCore, exchange: Exchange, name: string, subject: Digest): Promise<Reply> {
-  if (core.quirks.referrers === "absent") {
+  if (core.quirks.referrers === "manifest-unknown") throw new Refusal("MANIFEST_UNKNOWN", { message: "manifest unknown" });
+  if (core.quirks.referrers === "no-route") {
     return bytesReply(404, Buffer.from("404 page not found\n"), { "content-type": "text/plain; charset=utf-8" });
   }
   const repository = await core.storage.find(name);

@@ -3,17 +3,20 @@ import { RegistryServerError } from "./errors.ts";
 
 /** How a registry differs from the distribution-spec. Every member has a value; {@link conformant} is the specification itself. */
 export interface Quirks {
-  /** `absent`: 404 to the referrers API, and no `OCI-Subject`. */
-  readonly referrers: "api" | "absent";
+  /** Without the API there is no `OCI-Subject`, and a request for referrers is 404: as text (docker-registry) or as a document (GHCR). */
+  readonly referrers: "api" | "no-route" | "manifest-unknown";
   /** `ignored`: a POST with a digest only begins a session. */
   readonly singlePost: "stored" | "ignored";
-  readonly mount: "from-optional" | "from-required" | "never";
+  /** Without `from`: look everywhere, begin a session, or refuse (Quay). `never`: always a session. */
+  readonly mount: "from-optional" | "from-required" | "from-or-refused" | "never";
   readonly patchStatus: 201 | 202 | 204;
   /** Largest body of one PATCH; more is 416. */
   readonly patchMaxBytes: number;
   /** Announced as `OCI-Chunk-Min-Length`; 0 announces nothing. */
   readonly chunkMinBytes: number;
   readonly chunkRange: "checked" | "ignored";
+  /** `lost`: what comes after the first PATCH is thrown away, and the closing PUT finds a wrong digest (ECR). */
+  readonly laterChunks: "kept" | "lost";
   /** `stateful`: the session's address changes with every chunk, and a stale one is 404, also after a broken PATCH. */
   readonly uploadAddress: "stable" | "stateful";
   readonly uploadCancel: "allowed" | "refused";
@@ -70,6 +73,7 @@ export const conformant: Quirks = {
   patchMaxBytes: Number.MAX_SAFE_INTEGER,
   chunkMinBytes: 0,
   chunkRange: "checked",
+  laterChunks: "kept",
   uploadAddress: "stable",
   uploadCancel: "allowed",
   putMaxBytes: Number.MAX_SAFE_INTEGER,
@@ -105,13 +109,14 @@ const count: Check = (value) => typeof value === "number" && Number.isSafeIntege
 const texts: Check = (value) => Array.isArray(value) && value.every((item) => typeof item === "string" && item.length <= 200);
 
 const checks: Readonly<Record<keyof Quirks, Check>> = {
-  referrers: oneOf("api", "absent"),
+  referrers: oneOf("api", "no-route", "manifest-unknown"),
   singlePost: oneOf("stored", "ignored"),
-  mount: oneOf("from-optional", "from-required", "never"),
+  mount: oneOf("from-optional", "from-required", "from-or-refused", "never"),
   patchStatus: oneOf(201, 202, 204),
   patchMaxBytes: count,
   chunkMinBytes: count,
   chunkRange: oneOf("checked", "ignored"),
+  laterChunks: oneOf("kept", "lost"),
   uploadAddress: oneOf("stable", "stateful"),
   uploadCancel: oneOf("allowed", "refused"),
   putMaxBytes: count,

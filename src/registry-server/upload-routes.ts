@@ -41,7 +41,8 @@ export async function startUpload(core: RegistryCore, exchange: Exchange, name: 
 /** PATCH: one more chunk, or a stream of unknown length. Source: OCI distribution-spec, end-5. */
 export async function patchUpload(core: RegistryCore, exchange: Exchange, session: UploadSession): Promise<Reply> {
   assertFresh(core, exchange, session);
-  await receive(core, exchange, session, core.quirks.patchMaxBytes);
+  if (core.quirks.laterChunks === "lost" && session.upload.size > 0) await drain(exchange);
+  else await receive(core, exchange, session, core.quirks.patchMaxBytes);
   return sessionReply(core, exchange, session, core.quirks.patchStatus);
 }
 
@@ -92,6 +93,10 @@ async function receive(core: RegistryCore, exchange: Exchange, session: UploadSe
   }
 }
 
+async function drain(exchange: Exchange): Promise<void> {
+  for await (const chunk of exchange.body()) void chunk;
+}
+
 async function* limited(exchange: Exchange, maxBodyBytes: number): Chunks {
   let size = 0;
   for await (const chunk of exchange.body()) {
@@ -128,6 +133,9 @@ async function findMountSource(
 ): Promise<Repository | undefined> {
   if (core.quirks.mount === "never") return undefined;
   if (from === undefined && core.quirks.mount === "from-required") return undefined;
+  if (from === undefined && core.quirks.mount === "from-or-refused") {
+    throw new Refusal("NAME_INVALID", { message: "a mount must say from which repository" });
+  }
   // Content of a repository that the client may not read must look as if it were not there.
   const candidates = from === undefined ? (await core.storage.names()).slice(0, maxMountSearch) : [from];
   for (const name of candidates) {
