@@ -1,0 +1,14 @@
+/** The distribution client: repositories of registries as content stores, their credentials and their transport. */
+export { registryErrors, RegistryError, type RegistryErrorCode } from "./errors.ts";
+export { openRegistry, type RegistryOptions, type RegistryStore } from "./registry-store.ts";
+export { RegistryTransport } from "./transport.ts";
+export {
+  type RegistryNotice,
+  type RegistryTimeouts,
+  type RetryPolicy,
+  type SchemeRule,
+  type TransportOptions,
+  type TrustedRealm,
+} from "./options.ts";
+export { anonymous, type Credential, type CredentialSource } from "./credentials.ts";
+export { credentialsFor, credentialsFromFiles, credentialsInOrder, type CredentialFile } from "./credential-files.ts";

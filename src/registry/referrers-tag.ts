@@ -1,0 +1,141 @@
+import { digestAlgorithmOf, digestOf, encodedOf, type Digest } from "../bytes/index.ts";
+import { mediaTypes, serializeJson, type Descriptor, type ImageIndex } from "../oci/index.ts";
+import { StoreError, type CallOptions } from "../store/index.ts";
+import { RegistryError } from "./errors.ts";
+import { fetchManifest, manifestIsThere, putManifest, type FetchedManifest } from "./manifests.ts";
+import type { RepositoryClient } from "./repository-client.ts";
+import { pause } from "./retry.ts";
+
+/** The tag under which a registry without the API lists referrers. Source: distribution-spec, "Referrers Tag Schema". */
+export function referrersTagOf(subject: Digest): string {
+  return `${digestAlgorithmOf(subject).slice(0, 32)}-${encodedOf(subject).slice(0, 64)}`;
+}
+
+interface FallbackIndex extends FetchedManifest {
+  readonly document: ImageIndex;
+}
+
+/** The index under the fallback tag; `undefined` when there is none, or something else stands there (GitLab answers with the subject itself). */
+export async function readReferrersTag(
+  client: RepositoryClient,
+  subject: Digest,
+  name: string,
+  options: CallOptions,
+): Promise<FallbackIndex | undefined> {
+  const tag = referrersTagOf(subject);
+  try {
+    const fetched = await fetchManifest(client, tag, `referrers tag ${tag} of ${name}`, options);
+    const { document } = fetched;
+    return "manifests" in document && fetched.descriptor.mediaType === mediaTypes.index && fetched.descriptor.digest !== subject
+      ? { ...fetched, document }
+      : undefined;
+  } catch (error) {
+    if (error instanceof StoreError) return undefined;
+    throw error;
+  }
+}
+
+/** Pauses in milliseconds, and how long writers try. */
+const contention = { minWindowMs: 40, maxWindowMs: 3000, rounds: 60 } as const;
+
+/**
+ * Adds entries to fallback tags so that none is lost among parallel writers.
+ *
+ * Registries ignore If-Match, so a write cannot be made conditional, and two writers that read the same index lose one
+ * of their entries. So: read, merge, write; wait longer than a writer needs from its reading to its writing; read
+ * again; only what was seen in two such readings in a row is there to stay. Every writer also puts back what it has
+ * seen of others and finds missing (unless the manifest is gone), so that each repair serves everybody. Writers of one
+ * process share one loop per tag. After a bounded number of rounds: `ERR_REGISTRY_REFERRERS_CONTENDED`.
+ */
+export class ReferrersTagWriter {
+  readonly #client: RepositoryClient;
+  readonly #name: string;
+
+  constructor(client: RepositoryClient, name: string) {
+    this.#client = client;
+    this.#name = name;
+  }
+
+  async add(subject: Digest, entry: Descriptor, options: CallOptions): Promise<void> {
+    const batches = this.#client.transport.referrersBatches;
+    const key = `${this.#client.origin.origin} ${this.#client.repository} ${subject}`;
+    const running = batches.get(key);
+    if (running !== undefined) {
+      running.wanted.set(entry.digest, entry);
+      return running.done;
+    }
+    const wanted = new Map([[entry.digest, entry]]);
+    const done = this.#converge(subject, wanted, options).finally(() => batches.delete(key));
+    batches.set(key, { wanted, done });
+    return done;
+  }
+
+  /** Takes an entry out, for a manifest that was deleted. */
+  async remove(subject: Digest, entry: Digest, options: CallOptions): Promise<void> {
+    for (let round = 0; round < 5; round += 1) {
+      const current = await readReferrersTag(this.#client, subject, this.#name, options);
+      if (current === undefined || !current.document.manifests.some(({ digest }) => digest === entry)) return;
+      await this.#write(
+        subject,
+        { ...current.document, manifests: current.document.manifests.filter(({ digest }) => digest !== entry) },
+        options,
+      );
+      await pause(contention.minWindowMs * (1 + Math.random()), options.signal);
+    }
+  }
+
+  async #converge(subject: Digest, wanted: ReadonlyMap<Digest, Descriptor>, options: CallOptions): Promise<void> {
+    const seen = new Map<Digest, Descriptor>();
+    let slowestMs = 0;
+    let stable = 0;
+    let entries = 0;
+    for (let round = 0; round < contention.rounds; round += 1) {
+      const start = performance.now();
+      const current = await readReferrersTag(this.#client, subject, this.#name, options);
+      const present = new Map((current?.document.manifests ?? []).map((entry) => [entry.digest, entry]));
+      const missing = [...wanted.values()].filter(({ digest }) => !present.has(digest));
+      const lost = await this.#stillThere(
+        [...seen.values()].filter(({ digest }) => !present.has(digest) && !wanted.has(digest)),
+        seen,
+        options,
+      );
+      for (const entry of present.values()) seen.set(entry.digest, entry);
+      if (missing.length === 0 && lost.length === 0) {
+        // Another writer is at work as long as the index grows; its last write may be of an older reading.
+        stable = entries === present.size ? stable + 1 : 1;
+        if (stable >= 3) return;
+      } else {
+        stable = 0;
+        const base: ImageIndex = current?.document ?? { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };
+        await this.#write(subject, { ...base, manifests: [...base.manifests, ...lost, ...missing] }, options);
+      }
+      entries = present.size;
+      slowestMs = Math.max(slowestMs, performance.now() - start);
+      const windowMs = Math.min(contention.maxWindowMs, Math.max(contention.minWindowMs, slowestMs * 1.5));
+      await pause(windowMs * (1 + Math.random()), options.signal);
+    }
+    throw new RegistryError("ERR_REGISTRY_REFERRERS_CONTENDED", {
+      message: `referrers tag ${referrersTagOf(subject)} of ${this.#name}: other writers kept replacing it ${contention.rounds} times`,
+      hint: "run the same command again when the others have finished",
+    });
+  }
+
+  /** Those of the lost entries whose manifest still exists: what was deleted must not come back. */
+  async #stillThere(lost: readonly Descriptor[], seen: Map<Digest, Descriptor>, options: CallOptions): Promise<readonly Descriptor[]> {
+    const checked = await Promise.all(
+      lost.map(async (entry) => {
+        if (await manifestIsThere(this.#client, entry, `referrer ${entry.digest} in ${this.#name}`, options)) return entry;
+        seen.delete(entry.digest);
+        return undefined;
+      }),
+    );
+    return checked.filter((entry) => entry !== undefined);
+  }
+
+  async #write(subject: Digest, index: ImageIndex, options: CallOptions): Promise<void> {
+    const tag = referrersTagOf(subject);
+    const bytes = serializeJson(index);
+    const descriptor = { mediaType: mediaTypes.index, digest: digestOf(bytes), size: bytes.length };
+    await putManifest(this.#client, { descriptor, bytes }, tag, `referrers tag ${tag} of ${this.#name}`, options);
+  }
+}

@@ -1,0 +1,163 @@
+import { collect } from "../bytes/index.ts";
+import { ToolError } from "../errors/index.ts";
+import { StoreError } from "../store/index.ts";
+import { RegistryError, type RegistryErrorCode } from "./errors.ts";
+import { networkError } from "./network-errors.ts";
+import { registryLimits } from "./options.ts";
+import { redactText } from "./redact.ts";
+import { parseRetryAfter } from "./retry.ts";
+import type { Method, Reply } from "./transport.ts";
+
+/** Ends an answer whose body nobody wants: read when it is short, so that the connection can be used again, else cut. */
+export async function discard(reply: Reply): Promise<void> {
+  const length = reply.headers.contentLength();
+  // docker-registry 2.8 announces the whole blob with a 416 and sends nothing.
+  if (length === undefined || length > registryLimits.errorBody || reply.status === 416) {
+    reply.body.on("error", () => undefined);
+    reply.body.destroy();
+    return;
+  }
+  try {
+    for await (const _ of reply.body);
+  } catch {
+    // The body was unwanted; the connection is gone, and the next request opens another.
+  }
+}
+
+/** A small answer, whole. Throws `ERR_CONTENT_TOO_LARGE`, or what the network says. */
+export async function readDocument(reply: Reply, maxBytes: number, subject: string): Promise<Buffer> {
+  try {
+    return await collect(reply.body, { maxBytes, subject });
+  } catch (error) {
+    throw error instanceof ToolError ? error : networkError(error, `reading ${subject}`, undefined);
+  } finally {
+    reply.body.destroy();
+  }
+}
+
+/** What failed, for the message. */
+export interface FailureContext {
+  readonly method: Method;
+  /** The object: "manifest 1.0 of docker://localhost:5000/app". */
+  readonly subject: string;
+  /** Whether credentials were sent, which decides the hint of a 401. */
+  readonly signedIn: boolean;
+}
+
+interface WireError {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** The error for an answer that was not what we asked for; reads its body (a few KiB at most) and ends it. */
+export async function failureOf(reply: Reply, context: FailureContext): Promise<ToolError> {
+  const { status } = reply;
+  const { code, text } = await readWireError(reply);
+  const said = [code, text].filter((part) => part !== "").join(": ");
+  const message = `${context.subject}: ${context.method} was answered with ${status}${said === "" ? "" : ` (${said})`}`;
+  const details = { status, ...(code === "" ? {} : { registryCode: code }), host: reply.url.host };
+  if (status === 404) {
+    return new StoreError("ERR_STORE_NOT_FOUND", {
+      message: `${context.subject} was not found${said === "" ? "" : ` (${said})`}`,
+      details,
+      hint: "check registry, repository and tag; a private repository can look absent until you log in",
+    });
+  }
+  const row = rowFor(status, code);
+  const wait = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
+  const waitText = wait === undefined ? "" : `; the registry asks to wait ${Math.ceil(wait / 1000)} s`;
+  return new RegistryError(row.code, { message: `${message}${waitText}`, hint: hintFor(row, context), details });
+}
+
+interface FailureRow {
+  readonly code: RegistryErrorCode;
+  readonly hint: string | undefined;
+}
+
+const unexpected: FailureRow = {
+  code: "ERR_REGISTRY_PROTOCOL",
+  hint: "check host and port: what answers there does not behave as a registry",
+};
+
+/** By status; the registry's own code decides first where it says more. Source: distribution-spec, "Error Codes". */
+const byStatus: Readonly<Record<number, FailureRow>> = {
+  400: { code: "ERR_REGISTRY_REFUSED", hint: undefined },
+  401: { code: "ERR_REGISTRY_UNAUTHORIZED", hint: undefined },
+  403: { code: "ERR_REGISTRY_FORBIDDEN", hint: "use an account that has this right on the repository" },
+  405: { code: "ERR_REGISTRY_UNSUPPORTED", hint: "this registry does not offer the operation, or it is switched off" },
+  407: { code: "ERR_REGISTRY_UNAUTHORIZED", hint: "the proxy wants credentials: put them into its URL" },
+  413: { code: "ERR_REGISTRY_REFUSED", hint: "the registry, or a proxy before it, limits the size of requests" },
+  429: { code: "ERR_REGISTRY_RATE_LIMITED", hint: "wait, or log in: signed-in accounts usually have a higher limit" },
+};
+
+const byCode: Readonly<Record<string, FailureRow>> = {
+  MANIFEST_BLOB_UNKNOWN: {
+    code: "ERR_REGISTRY_BLOB_UNKNOWN",
+    hint: "the registry lost, or never got, something that the manifest names; push again",
+  },
+  BLOB_UNKNOWN: {
+    code: "ERR_REGISTRY_BLOB_UNKNOWN",
+    hint: "the registry lost, or never got, something that the manifest names; push again",
+  },
+  DENIED: { code: "ERR_REGISTRY_FORBIDDEN", hint: "use an account that has this right on the repository" },
+  TOOMANYREQUESTS: { code: "ERR_REGISTRY_RATE_LIMITED", hint: "wait, or log in: signed-in accounts usually have a higher limit" },
+  UNSUPPORTED: { code: "ERR_REGISTRY_UNSUPPORTED", hint: "this registry does not offer the operation, or it is switched off" },
+};
+
+function rowFor(status: number, code: string): FailureRow {
+  if (status === 401) return byStatus[401] ?? unexpected;
+  const row = byCode[code] ?? byStatus[status];
+  if (row !== undefined && status >= 400) return row;
+  if (status >= 500)
+    return { code: "ERR_REGISTRY_UNAVAILABLE", hint: "the registry has a problem of its own; try again later or tell its owner" };
+  return status >= 400 ? { code: "ERR_REGISTRY_REFUSED", hint: undefined } : unexpected;
+}
+
+function hintFor(row: FailureRow, context: FailureContext): string | undefined {
+  if (row.hint !== undefined || row.code !== "ERR_REGISTRY_UNAUTHORIZED") return row.hint;
+  return context.signedIn
+    ? "the registry refuses these credentials for this repository; log in again, or ask for the right"
+    : "no credentials were found for this registry; log in first";
+}
+
+/** Source: distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`. */
+async function readWireError(reply: Reply): Promise<WireError> {
+  const none = { code: "", text: "" };
+  if (reply.status === 416 || reply.headers.mediaType() === "text/html") {
+    await discard(reply);
+    return none;
+  }
+  const bytes = await readPrefix(reply);
+  try {
+    const document = JSON.parse(bytes.toString("utf8")) as {
+      readonly errors?: readonly unknown[];
+      readonly details?: unknown;
+      readonly message?: unknown;
+    };
+    const first = document.errors?.[0] as { readonly code?: unknown; readonly message?: unknown } | undefined;
+    const text = first?.message ?? document.details ?? document.message;
+    return {
+      code: typeof first?.code === "string" && /^[A-Z0-9_]{1,64}$/.test(first.code) ? first.code : "",
+      text: typeof text === "string" ? redactText(text, 200) : "",
+    };
+  } catch {
+    return { code: "", text: redactText(bytes.toString("utf8"), 120) };
+  }
+}
+
+async function readPrefix(reply: Reply): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of reply.body as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size >= registryLimits.errorBody) break;
+    }
+  } catch {
+    // The status is the message; the text would only have explained it.
+  } finally {
+    reply.body.destroy();
+  }
+  return Buffer.concat(chunks).subarray(0, registryLimits.errorBody);
+}

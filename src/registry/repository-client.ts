@@ -1,0 +1,207 @@
+import type { ByteStream } from "../bytes/index.ts";
+import { Authorizer, type AuthorizerTarget } from "./authorizer.ts";
+import { RegistryError } from "./errors.ts";
+import { networkError, isTransient } from "./network-errors.ts";
+import type { ConnectionPurpose } from "./pools.ts";
+import { nextHop } from "./redirects.ts";
+import { redactUrl } from "./redact.ts";
+import { discard, failureOf, readDocument } from "./replies.ts";
+import { Backoff, parseRetryAfter, pause, transientStatuses } from "./retry.ts";
+import type { Scopes } from "./scopes.ts";
+import type { ReplyHeaders } from "./headers.ts";
+import type { Lane, Method, RegistryTransport, Reply } from "./transport.ts";
+
+/** A request to the registry about one repository. */
+export interface Call {
+  readonly method: Method;
+  /** What follows `/v2/<repository>/`, already safe for a URL; or a location on the registry's own origin that it gave us. */
+  readonly target: string | URL;
+  /** The object, for messages. */
+  readonly subject: string;
+  readonly expect: readonly number[];
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Bytes can be sent again; a stream cannot, and its call is never repeated here. */
+  readonly body?: Uint8Array | { readonly stream: ByteStream; readonly size: number | undefined } | undefined;
+  /** Scopes that only this request needs. */
+  readonly scopes?: Scopes | undefined;
+  readonly lane?: Lane | undefined;
+  /** Unless told, `retry.attempts` tries; `once` for requests whose repetition the caller must decide. */
+  readonly repeat?: "once" | undefined;
+  readonly headersMs?: number | undefined;
+  readonly deadlineMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A small answer, read whole. */
+export interface DocumentReply {
+  readonly status: number;
+  readonly headers: ReplyHeaders;
+  readonly bytes: Buffer;
+  readonly url: URL;
+}
+
+/** A streamed request met a 401, and a new token was obtained: the caller can start over from its source. */
+export class FreshTokenNeeded extends RegistryError {
+  constructor(subject: string) {
+    super("ERR_REGISTRY_UPLOAD_BROKEN", {
+      message: `${subject}: the registry wanted a new token in the middle of the upload, and the source cannot be read again`,
+      hint: "run the same command again",
+    });
+  }
+}
+
+/** Requests about one repository, with authorization, redirects, retries and limits. */
+export class RepositoryClient {
+  readonly transport: RegistryTransport;
+  readonly repository: string;
+  readonly origin: URL;
+  readonly auth: Authorizer;
+  readonly #purpose: ConnectionPurpose;
+
+  constructor(target: AuthorizerTarget) {
+    this.transport = target.transport;
+    this.repository = target.repository;
+    this.origin = target.access.origin;
+    this.auth = new Authorizer(target);
+    this.#purpose = { kind: "named", verify: target.access.verify };
+  }
+
+  /** The absolute URL of a path under `/v2/<repository>/`. */
+  url(path: string): URL {
+    return new URL(`/v2/${this.repository}/${path}`, this.origin);
+  }
+
+  /** A request whose answer is small; the answer is read whole. */
+  async document(call: Call, maxBytes: number): Promise<DocumentReply> {
+    const release = await this.transport.enter(this.origin.origin, call.lane ?? "document", call.signal);
+    try {
+      return await this.#repeat(call, async () => {
+        const reply = await this.#send(call, call.deadlineMs ?? this.transport.timeouts.documentMs);
+        const bytes =
+          reply.status === 204 || call.method === "HEAD" ? await nothing(reply) : await readDocument(reply, maxBytes, call.subject);
+        return { status: reply.status, headers: reply.headers, bytes, url: reply.url };
+      });
+    } finally {
+      release();
+    }
+  }
+
+  /** A request whose answer is a blob. The answer's body must be read or destroyed; it holds a place in the download lane. */
+  async download(call: Call): Promise<Reply> {
+    const release = await this.transport.enter(this.origin.origin, "download", call.signal);
+    try {
+      const reply = await this.#repeat(call, () => this.#send(call, undefined));
+      reply.body.once("close", release);
+      return reply;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #repeat<Result>(call: Call, attempt: () => Promise<Result>): Promise<Result> {
+    const backoff = new Backoff(this.transport.retry);
+    const { origin } = this.origin;
+    for (;;) {
+      const gateMs = this.transport.gate(origin) - Date.now();
+      if (gateMs > this.transport.retry.budgetMs) throw gateClosed(call, gateMs);
+      if (gateMs > 0) await pause(gateMs, call.signal);
+      try {
+        return await attempt();
+      } catch (error) {
+        const asked = error instanceof TransientAnswer ? error.askedMs : undefined;
+        if (asked !== undefined) this.transport.closeGate(origin, Date.now() + asked);
+        const repeatable = call.repeat !== "once" && !isStream(call.body) && (error instanceof TransientAnswer || isTransient(error));
+        const waitMs = repeatable ? backoff.next(asked) : undefined;
+        if (waitMs === undefined) throw error instanceof TransientAnswer ? error.failure : error;
+        const reason = (error instanceof TransientAnswer ? error.failure : networkError(error, call.subject, call.signal)).message;
+        this.transport.notify({ kind: "retry", host: this.origin.host, attempt: backoff.attempt, waitMs, reason });
+        await pause(waitMs, call.signal);
+      }
+    }
+  }
+
+  /** One try: authorization with at most one renewal, redirects, and the check of the status. */
+  async #send(call: Call, deadlineMs: number | undefined): Promise<Reply> {
+    let authorization = await this.auth.authorize(call.scopes, call.signal);
+    let reply = await this.#follow(call, authorization.header, deadlineMs);
+    if (reply.status === 401 && reply.url.origin === this.origin.origin) {
+      const learnt = await this.auth.learn(reply, authorization, call.scopes, call.signal).catch(async (error: unknown) => {
+        await discard(reply);
+        throw error;
+      });
+      if (learnt === "again") {
+        await discard(reply);
+        if (isStream(call.body)) throw new FreshTokenNeeded(call.subject);
+        authorization = await this.auth.authorize(call.scopes, call.signal);
+        reply = await this.#follow(call, authorization.header, deadlineMs);
+      }
+    }
+    if (call.expect.includes(reply.status)) return reply;
+    const asked = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
+    const { status } = reply;
+    const signedIn = authorization.header !== undefined;
+    const failure = await failureOf(reply, { method: call.method, subject: call.subject, signedIn });
+    throw transientStatuses.has(status) ? new TransientAnswer(failure, asked) : failure;
+  }
+
+  async #follow(call: Call, authorization: string | undefined, deadlineMs: number | undefined): Promise<Reply> {
+    const { method, body } = call;
+    const own = typeof call.target === "string" ? this.url(call.target) : call.target;
+    let url = own;
+    let purpose = this.#purpose;
+    let header = authorization;
+    for (let hops = 0; ; hops += 1) {
+      const reply = await this.transport.exchange({
+        method,
+        url,
+        purpose,
+        // A compressed answer would be other bytes than the digest is of.
+        headers: { "accept-encoding": "identity", ...call.headers, ...(header === undefined ? {} : { authorization: header }) },
+        body: isStream(body) ? body.stream : body,
+        size: isStream(body) ? body.size : undefined,
+        headersMs: call.headersMs ?? this.transport.timeouts.headersMs,
+        deadlineMs,
+        signal: call.signal,
+      });
+      const next = nextHop(reply, { method, hops, subject: call.subject });
+      if (next === undefined) return reply;
+      await discard(reply);
+      // Once away from the registry's own origin nothing of ours goes along, not even when the way leads back.
+      if (next.origin !== url.origin || purpose.kind === "pointed-to") {
+        purpose = { kind: "pointed-to", from: await this.transport.reach(this.origin) };
+        header = undefined;
+      }
+      url = next;
+    }
+  }
+}
+
+/** A status that may go away; internal to the retry loop. */
+class TransientAnswer extends Error {
+  readonly failure: Error;
+  readonly askedMs: number | undefined;
+
+  constructor(failure: Error, askedMs: number | undefined) {
+    super(failure.message, { cause: failure });
+    this.failure = failure;
+    this.askedMs = askedMs;
+  }
+}
+
+function isStream(body: Call["body"]): body is { readonly stream: ByteStream; readonly size: number | undefined } {
+  return body !== undefined && !(body instanceof Uint8Array);
+}
+
+async function nothing(reply: Reply): Promise<Buffer> {
+  await discard(reply);
+  return Buffer.alloc(0);
+}
+
+function gateClosed(call: Call, gateMs: number): RegistryError {
+  const where = typeof call.target === "string" ? call.subject : redactUrl(call.target);
+  return new RegistryError("ERR_REGISTRY_RATE_LIMITED", {
+    message: `${where}: the registry asked to wait ${Math.ceil(gateMs / 1000)} s more`,
+    hint: "wait that long, or log in: signed-in accounts usually have a higher limit",
+  });
+}
