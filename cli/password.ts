@@ -10,7 +10,7 @@ const maxPasswordBytes = 4096;
  * `COSIGN_PASSWORD` is looked at first for cosign keys, as cosign does.
  */
 export async function askPassword(shell: Shell, prompt: string): Promise<string> {
-  if (shell.stdin.isTTY !== true) {
+  if (!shell.stdin.isTTY) {
     throw usage(
       `a password is needed for ${prompt}, and there is no terminal to ask on`,
       "give it with :file=, :fd= or :env=, or COSIGN_PASSWORD for cosign keys",

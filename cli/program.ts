@@ -1,7 +1,12 @@
 import { Command } from "commander";
 import type { Launcher } from "./command.ts";
+import { registerGuest } from "./commands/guest.ts";
+import { registerImage } from "./commands/image.ts";
+import { registerKbs } from "./commands/kbs.ts";
 import { registerKey } from "./commands/key.ts";
+
 import { registerRegistry } from "./commands/registry.ts";
+import { registerSigning } from "./commands/signing.ts";
 import { readVersion } from "./version.ts";
 
 export interface ProgramSettings {
@@ -19,7 +24,8 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .helpCommand(true)
     .showSuggestionAfterError(true)
     .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
-  for (const register of [registerKey, registerRegistry]) register(program, launcher);
+  for (const register of [registerImage, registerSigning, registerGuest, registerKbs, registerKey, registerRegistry])
+    register(program, launcher);
   configure(program);
   return program;
 }

@@ -21,11 +21,7 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
 
 /** Foreign text must not steer the terminal: control characters become visible. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const;

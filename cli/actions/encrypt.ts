@@ -1,0 +1,124 @@
+import { parseCipherSpelling, type CipherName, type Engine } from "../../src/cipher/index.ts";
+import { parsePlatform } from "../../src/oci/index.ts";
+import { encryptImage, parseLayerChoice, type LayerChoice } from "../../src/pipeline/index.ts";
+import { loadSigner, signImageTree, type SignedImage } from "../../src/signing/index.ts";
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { readSmallFile } from "../files.ts";
+import { repositoryOf, withImages, type Images, type RegistryFlags } from "../images.ts";
+import { cosignPassword } from "../password.ts";
+import { showProgress } from "../progress.ts";
+import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
+import { reportTable } from "../report-text.ts";
+
+export interface EncryptOptions extends RegistryFlags, RecipientOptions {
+  readonly recipient?: readonly string[];
+  readonly encryptionKey?: readonly string[];
+  readonly cipher?: string;
+  readonly platform?: readonly string[];
+  readonly layer?: readonly string[];
+  readonly encryptLayer?: readonly string[];
+  readonly skipBase?: string;
+  readonly signKey?: string;
+  readonly stripHistory?: boolean;
+  readonly convergent?: string;
+  readonly engine?: string;
+  readonly dryRun?: boolean;
+}
+
+export const encrypt: Action<EncryptOptions> = async (shell, [source = "", destination = ""], options) => {
+  const recipients = [...(options.recipient ?? []), ...(options.encryptionKey ?? [])];
+  if (recipients.length === 0)
+    throw usage("no recipient was named", "give at least one -r, for example -r jwe:team.pub or -r kbs:///default/app-key");
+  const cipher = cipherOf(options);
+  const engine = engineOf(options.engine);
+  const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
+  const mode = options.dryRun === true ? "plan" : "write";
+  const report = await withImages(shell, options, async (images) => {
+    const { image: from, root } = await images.resolve(source);
+    const to = await images.open(destination, mode === "plan" ? "read" : "write").catch((error: unknown) => {
+      // A plan may be made for a destination that does not exist yet.
+      if (mode === "plan") return from;
+      throw error;
+    });
+    const layers = await layerChoice(images, options);
+    const signer =
+      options.signKey === undefined
+        ? undefined
+        : await loadSigner({
+            pem: await readSmallFile(options.signKey, "signing key"),
+            source: options.signKey,
+            password: cosignPassword(shell, options.signKey),
+          });
+    const { wrappers, registered } = await prepareRecipients(shell, recipients, options, mode);
+    const progress = await showProgress(shell);
+    let signatures: readonly SignedImage[] = [];
+    try {
+      const done = await encryptImage(
+        {
+          from: from.store,
+          root,
+          to: {
+            store: to.store,
+            reference: to.reference,
+            beforeTag: async (target) => {
+              if (signer === undefined) return;
+              const reference = repositoryOf(to.name);
+              signatures = await signImageTree(
+                { store: to.store, target, reference, signer, format: "both", now: new Date() },
+                { signal: shell.signal },
+              );
+            },
+          },
+          cipher,
+          wrappers,
+          layers,
+          platforms,
+          engine,
+          mode,
+          history: options.stripHistory === true ? "strip" : "keep",
+          convergentSecret: options.convergent === undefined ? undefined : await readSmallFile(options.convergent, "convergent secret"),
+          ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+          onProgress: progress.onProgress,
+        },
+        { signal: shell.signal },
+      );
+      return {
+        ...done,
+        keys: registered,
+        signatures: signatures.map(({ target, keyFingerprint }) => ({ digest: target.digest, keyFingerprint })),
+      };
+    } finally {
+      progress.stop();
+    }
+  });
+  const keys = report.keys.map(({ uri, outcome, proof }) => `key ${uri}: ${outcome} (${proof})`);
+  const signed = report.signatures.length === 0 ? [] : [`signed ${report.signatures.length} manifest(s)`];
+  const last = mode === "plan" ? "dry run: nothing was written" : `${destination} is now ${report.result.digest}`;
+  await shell.result([reportTable(report, shell.stdout.columns), ...keys, ...signed, last].join("\n"), report);
+};
+
+function cipherOf({ cipher, profile }: EncryptOptions): CipherName {
+  if (profile !== undefined && profile !== "coco" && profile !== "ocicrypt")
+    throw usage(`--profile takes ocicrypt or coco, not ${profile}`);
+  if (profile === undefined) return parseCipherSpelling(cipher ?? "aes-256-gcm");
+  const wanted = parseCipherSpelling(cipher ?? "aes-256-ctr-hmac-sha256");
+  if (wanted !== "AES_256_CTR_HMAC_SHA256")
+    throw usage(`--profile ${profile} needs --cipher aes-256-ctr-hmac-sha256: its readers open nothing else`);
+  return wanted;
+}
+
+export function engineOf(text: string | undefined): Engine {
+  if (text === undefined || text === "node" || text === "noble") return text ?? "node";
+  throw usage(`--engine takes node or noble, not ${text}`);
+}
+
+async function layerChoice(images: Images, { layer = [], encryptLayer = [], skipBase }: EncryptOptions): Promise<LayerChoice> {
+  const listed = [...layer, ...encryptLayer];
+  if (skipBase === undefined) return parseLayerChoice(listed);
+  if (listed.length > 0) throw usage("--layer and --skip-base do not go together");
+  const { imagesOf, readImageTree } = await import("../../src/pipeline/index.ts");
+  const { image, root } = await images.resolve(skipBase);
+  const tree = await readImageTree({ store: image.store, root });
+  return { kind: "except", digests: new Set(imagesOf(tree).flatMap(({ manifest }) => manifest.layers.map(({ digest }) => digest))) };
+}

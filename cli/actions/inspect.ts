@@ -1,0 +1,80 @@
+import { describeImage, type ImageDescription, type LayerDescription } from "../../src/pipeline/index.ts";
+import type { ToolError } from "../../src/errors/index.ts";
+import type { Action } from "../command.ts";
+import { withImages, type RegistryFlags } from "../images.ts";
+import { formatSize, formatTable, printable } from "../table.ts";
+
+export const inspect: Action<RegistryFlags> = async (shell, [name = ""], options) => {
+  const description = await withImages(shell, options, async (images) => {
+    const { image, root } = await images.resolve(name);
+    const described = await describeImage({ store: image.store, root }, { signal: shell.signal });
+    const referrers = await image.store.referrers(root, { signal: shell.signal });
+    const { fallbackTagOf } = await import("../../src/store/index.ts");
+    const tags = await image.store.tags({ signal: shell.signal });
+    const companions = tags.filter((tag) => tag.startsWith(`${fallbackTagOf(root.digest)}.`));
+    return {
+      ...described,
+      signatures: [
+        ...companions.map((tag) => ({ kind: "tag", name: tag })),
+        ...referrers.map(({ digest, artifactType }) => ({ kind: "referrer", name: artifactType ?? "unknown", digest })),
+      ],
+    };
+  });
+  await shell.result(textOf(description, shell.stdout.columns ?? 120), plainOf(description));
+};
+
+type Described = ImageDescription & {
+  readonly signatures: readonly { readonly kind: string; readonly name: string; readonly digest?: string }[];
+};
+
+function textOf(description: Described, width: number): string {
+  const { root, platforms, attached, warnings, signatures } = description;
+  const lines = [`${description.name}`, `${root.digest}  ${root.mediaType}`, ""];
+  for (const { image, manifest, layers, clear } of platforms) {
+    lines.push(`${image}  ${manifest.digest}`);
+    lines.push(formatTable(["LAYER", "SIZE", "CIPHER", "RECIPIENTS", "DIGEST"], layers.map(layerRow), width));
+    for (const { position, encryption, problem } of layers) {
+      for (const { code, message } of [...(encryption?.problems ?? []), ...(problem === undefined ? [] : [problem])])
+        lines.push(`  layer ${position}: ${message} [${code}]`);
+    }
+    if (clear !== undefined) {
+      lines.push(
+        `readable by anyone: ${clear.env.length} environment variables, ${Object.keys(clear.labels).length} labels, ${clear.history.length} history lines, entrypoint ${printable(JSON.stringify([...clear.entrypoint, ...clear.cmd]))}`,
+      );
+    }
+    lines.push("");
+  }
+  if (attached.length > 0) lines.push(`attached: ${attached.length} attestation manifest(s)`);
+  lines.push(signatures.length === 0 ? "signatures: none found" : "signatures and referrers (not verified; see ociseal verify):");
+  for (const { kind, name } of signatures) lines.push(`  ${kind} ${printable(name)}`);
+  for (const warning of warnings) lines.push(`note: ${printable(warning)}`);
+  return lines.join("\n");
+}
+
+function layerRow({ position, size, digest, encryption }: LayerDescription): readonly string[] {
+  const recipients = (encryption?.recipients ?? []).map(({ scheme, id }) => `${scheme}:${id ?? "?"}`);
+  return [
+    String(position),
+    formatSize(size),
+    encryption === undefined ? "plain" : (encryption.cipher ?? "unknown"),
+    recipients.join(", "),
+    digest.slice(0, 19),
+  ];
+}
+
+/** Errors become what `--json` shows of them. */
+function plainOf(description: Described): unknown {
+  const problem = ({ code, message, hint }: ToolError) => ({ code, message, hint });
+  return {
+    ...description,
+    platforms: description.platforms.map((platform) => ({
+      ...platform,
+      layers: platform.layers.map(({ encryption, problem: found, ...layer }) => ({
+        ...layer,
+        encrypted: encryption !== undefined,
+        ...(encryption === undefined ? {} : { encryption: { ...encryption, problems: encryption.problems.map(problem) } }),
+        ...(found === undefined ? {} : { problem: problem(found) }),
+      })),
+    })),
+  };
+}

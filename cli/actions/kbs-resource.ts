@@ -1,0 +1,52 @@
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { readSmallFile } from "../files.ts";
+import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { requireNumber } from "../images.ts";
+import type { KbsAdmin } from "../../src/kbs/index.ts";
+import type { Shell } from "../shell.ts";
+
+async function withAdmin<Result>(shell: Shell, options: KbsOptions, work: (admin: KbsAdmin) => Promise<Result>): Promise<Result> {
+  const admin = await connectAdmin(shell, options);
+  try {
+    return await work(admin);
+  } finally {
+    await admin.close();
+  }
+}
+
+export const resourcePut: Action<KbsOptions & { readonly ifAbsent?: boolean }> = async (shell, [uri = "", file = ""], options) => {
+  const value = await readSmallFile(file, "resource", 2 << 20);
+  const outcome = await withAdmin(shell, options, async (admin) => {
+    const put = await admin.putResource(uri, value, { condition: options.ifAbsent === true ? "absent" : "any", signal: shell.signal });
+    if (put === "present") throw usage(`${uri} exists already`, "leave --if-absent away to store a new version");
+    return { outcome: put, proof: await admin.proveResource(uri, value, { signal: shell.signal }) };
+  });
+  await shell.result(`${uri}: ${outcome.outcome} (${outcome.proof})`, { uri, ...outcome });
+};
+
+export const resourceGet: Action<KbsOptions> = async (shell, [uri = ""], options) => {
+  const value = await withAdmin(shell, options, (admin) => admin.getResource(uri, { signal: shell.signal }));
+  if (shell.json) await shell.result("", { uri, value: value.toString("base64") });
+  else await new Promise<void>((resolve, reject) => shell.stdout.write(value, (error) => (error ? reject(error) : resolve())));
+};
+
+export const resourceList: Action<KbsOptions & { readonly prefix?: string; readonly limit?: number }> = async (shell, _args, options) => {
+  requireNumber("--limit", options.limit, 1);
+  const resources = await withAdmin(shell, options, async (admin) => {
+    const all: string[] = [];
+    let after: string | undefined;
+    do {
+      const page = await admin.listResources({ prefix: options.prefix, after, signal: shell.signal });
+      all.push(...page.resources);
+      after = page.next;
+    } while (after !== undefined && (options.limit === undefined || all.length < options.limit));
+    return all.slice(0, options.limit ?? all.length);
+  });
+  await shell.result(resources.map((path) => `kbs:///${path}`).join("\n"), { resources: resources.map((path) => `kbs:///${path}`) });
+};
+
+export const resourceDelete: Action<KbsOptions & { readonly dryRun?: boolean }> = async (shell, [uri = ""], options) => {
+  if (options.dryRun !== true) await withAdmin(shell, options, (admin) => admin.deleteResource(uri, { signal: shell.signal }));
+  await shell.result(options.dryRun === true ? `would delete ${uri}` : `deleted ${uri}`, { uri, deleted: options.dryRun !== true });
+};

@@ -1,0 +1,84 @@
+import { pullImage, type PullOutput, type Verification } from "../../src/guest/index.ts";
+import { loadPublicKey } from "../../src/signing/index.ts";
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { readSmallFile, writeWholeFile } from "../files.ts";
+import { withImages } from "../images.ts";
+import type { KbsOptions } from "../kbs-connection.ts";
+import { openKeys, type OpenedKeys } from "../open-keys.ts";
+import type { Shell } from "../shell.ts";
+import { treeSettings, type TreeOptions } from "./unpack.ts";
+
+interface PullFlags extends TreeOptions, KbsOptions {
+  readonly policy?: string;
+  readonly registriesD?: string;
+  readonly verifyKey?: string;
+  readonly insecureAcceptUnsigned?: boolean;
+  readonly key?: readonly string[];
+  readonly keepEncrypted?: boolean;
+  readonly record?: string;
+}
+
+export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], options) => {
+  const output = outputOf(options);
+  const verification = await verificationOf(shell, options);
+  // With no key named, a KBS that was named is the one to ask.
+  const values = options.key ?? ((options.kbs ?? shell.env["OCISEAL_KBS_URL"]) ? ["kbs"] : []);
+  let keys: OpenedKeys | undefined;
+  const report = await withImages(shell, options, async (images) => {
+    const image = await images.open(name, "read");
+    try {
+      return await pullImage(
+        {
+          store: image.store,
+          reference: image.reference,
+          verification,
+          target,
+          output,
+          ...treeSettings(options),
+          // Called only once the image is admitted: nothing is attested for an image that nobody vouches for.
+          openKeys: async () => {
+            keys = await openKeys(shell, values, options);
+            return keys.unwrappers;
+          },
+        },
+        {
+          signal: shell.signal,
+          onEvent: (event) => {
+            if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.judgement.reason}`);
+            if (event.kind === "opened") shell.note(`keys at hand for ${event.layers.length} layers`);
+          },
+        },
+      );
+    } finally {
+      await keys?.close();
+    }
+  });
+  if (options.record !== undefined) await writeWholeFile(options.record, `${JSON.stringify(report, undefined, 2)}\n`);
+  await shell.result(`${target} is ${report.image.manifest.digest} (${report.layers.length} layers)`, report);
+};
+
+function outputOf({ output, keepEncrypted = false }: PullFlags): PullOutput {
+  if (keepEncrypted && output !== "oci") throw usage("--keep-encrypted goes with --output oci");
+  if (output === "oci") return keepEncrypted ? "oci-encrypted" : "oci";
+  if (output === "rootfs" || output === "bundle") return output;
+  throw usage(`--output takes rootfs, bundle or oci, not ${output}`);
+}
+
+async function verificationOf(shell: Shell, options: PullFlags): Promise<Verification> {
+  const { policy, verifyKey, insecureAcceptUnsigned = false } = options;
+  const ways = [policy, verifyKey, insecureAcceptUnsigned ? "unsigned" : undefined].filter((way) => way !== undefined);
+  if (ways.length !== 1) {
+    throw usage(
+      ways.length === 0 ? "nothing says whose images may run here" : "give one of --policy, --verify-key and --insecure-accept-unsigned",
+      "give --verify-key FILE or --policy FILE",
+    );
+  }
+  if (verifyKey !== undefined) {
+    const key = loadPublicKey({ bytes: await readSmallFile(verifyKey, "public key"), source: verifyKey });
+    return { kind: "signature", requirement: { kind: "keys", keys: [key], log: "if-present" } };
+  }
+  if (policy !== undefined) throw usage("--policy is not available yet");
+  shell.warn("this image is taken although nobody checked who made it");
+  return { kind: "insecure-accept-unsigned" };
+}

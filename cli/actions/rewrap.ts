@@ -1,0 +1,108 @@
+import { parsePlatform } from "../../src/oci/index.ts";
+import { rewrapImage } from "../../src/pipeline/index.ts";
+import { parsePublicKey, parsePrivateKey, normalizeKbsUri, isKbsUri, type RecipientDescription } from "../../src/keywrap/index.ts";
+import { loadSigner, signImageTree } from "../../src/signing/index.ts";
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { readSmallFile } from "../files.ts";
+import { repositoryOf, withImages, type RegistryFlags } from "../images.ts";
+import type { KbsOptions } from "../kbs-connection.ts";
+import { openKeys } from "../open-keys.ts";
+import { cosignPassword } from "../password.ts";
+import { prepareRecipients } from "../recipients.ts";
+import { reportTable } from "../report-text.ts";
+
+interface RewrapOptions extends RegistryFlags, KbsOptions {
+  readonly key?: readonly string[];
+  readonly decryptionKey?: readonly string[];
+  readonly add?: readonly string[];
+  readonly remove?: readonly string[];
+  readonly platform?: readonly string[];
+  readonly signKey?: string;
+  readonly dryRun?: boolean;
+}
+
+export const rewrap: Action<RewrapOptions> = async (shell, [name = "", destination], options) => {
+  const add = options.add ?? [];
+  const remove = await Promise.all((options.remove ?? []).map(removalOf));
+  if (add.length === 0 && remove.length === 0) throw usage("nothing to change", "give --add RECIPIENT or --remove RECIPIENT|KEY-ID");
+  const mode = options.dryRun === true ? "plan" : "write";
+  const matched = new Set<string>();
+  const report = await withImages(shell, options, async (images) => {
+    const { image: from, root } = await images.resolve(name);
+    const to = await images.open(destination ?? name, mode === "plan" ? "read" : "write").catch((error: unknown) => {
+      if (mode === "plan") return from;
+      throw error;
+    });
+    const signer =
+      options.signKey === undefined
+        ? undefined
+        : await loadSigner({
+            pem: await readSmallFile(options.signKey, "signing key"),
+            source: options.signKey,
+            password: cosignPassword(shell, options.signKey),
+          });
+    const keys = await openKeys(shell, [...(options.key ?? []), ...(options.decryptionKey ?? [])], options);
+    try {
+      const { wrappers, registered } = await prepareRecipients(shell, add, options, mode);
+      const done = await rewrapImage(
+        {
+          from: destination === undefined ? to.store : from.store,
+          root,
+          to: {
+            store: to.store,
+            reference: to.reference,
+            beforeTag: async (target) => {
+              if (signer === undefined) return;
+              await signImageTree(
+                { store: to.store, target, reference: repositoryOf(to.name), signer, format: "both", now: new Date() },
+                { signal: shell.signal },
+              );
+            },
+          },
+          unwrappers: keys.unwrappers,
+          add: wrappers,
+          remove: (recipient) => {
+            const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
+            if (found !== undefined) matched.add(found.text);
+            return found === undefined ? "keep" : "remove";
+          },
+          platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
+          mode,
+        },
+        { signal: shell.signal },
+      );
+      return { ...done, keys: registered };
+    } finally {
+      await keys.close();
+    }
+  });
+  const removed = report.removed.map(describeRecipient);
+  for (const { text } of remove) if (!matched.has(text)) shell.warn(`${text} was not among the recipients`);
+  const last = mode === "plan" ? "dry run: nothing was written" : `${destination ?? name} is now ${report.result.digest}`;
+  await shell.result([reportTable(report, shell.stdout.columns), ...removed.map((text) => `removed ${text}`), last].join("\n"), report);
+};
+
+interface Removal {
+  readonly text: string;
+  readonly ids: readonly string[];
+}
+
+/** A recipient as for `-r`, or the ID that `inspect` shows. */
+async function removalOf(text: string): Promise<Removal> {
+  if (isKbsUri(text)) return { text, ids: [normalizeKbsUri(text)] };
+  if (!text.startsWith("jwe:") && !/[./]/.test(text)) return { text, ids: [text] };
+  const file = text.replace(/^jwe:/, "").split(";")[0] ?? "";
+  const bytes = await readSmallFile(file, "key").catch((error: unknown) => {
+    if (!text.startsWith("jwe:") && error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return { text, ids: [text] };
+  const isPrivate = bytes.includes("PRIVATE KEY");
+  const key = isPrivate ? parsePrivateKey(bytes, { name: file }) : parsePublicKey(bytes, { name: file });
+  return { text, ids: [key.thumbprint] };
+}
+
+function describeRecipient({ scheme, id }: RecipientDescription): string {
+  return `${scheme}:${id ?? "?"}`;
+}

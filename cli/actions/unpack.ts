@@ -1,0 +1,48 @@
+import { unpackImage, type UnpackLimits } from "../../src/guest/index.ts";
+import { parsePlatform } from "../../src/oci/index.ts";
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { requireNumber, withImages, type RegistryFlags } from "../images.ts";
+import { formatSize } from "../table.ts";
+
+export interface TreeOptions extends RegistryFlags {
+  readonly output: string;
+  readonly platform?: string;
+  readonly rootless?: boolean;
+  readonly specials?: string;
+  readonly maxUnpackedSize?: number;
+  readonly maxEntries?: number;
+}
+
+export const unpack: Action<TreeOptions> = async (shell, [name = "", target = ""], options) => {
+  const { output } = options;
+  if (output !== "rootfs" && output !== "bundle") throw usage(`--output takes rootfs or bundle, not ${output}`);
+  const report = await withImages(shell, options, async (images) => {
+    const { image, root } = await images.resolve(name);
+    return unpackImage({ store: image.store, root, target, output, ...treeSettings(options) }, { signal: shell.signal });
+  });
+  await shell.result(`${target}: ${report.entries} entries of ${report.layers} layers, ${formatSize(report.bytes)}`, report);
+};
+
+/** What `unpack` and `pull` share. */
+export function treeSettings(options: TreeOptions): {
+  readonly limits: Partial<UnpackLimits>;
+  readonly ownership?: { readonly kind: "rootless" };
+  readonly specials?: "require" | "skip";
+  readonly platform?: ReturnType<typeof parsePlatform>;
+} {
+  const { specials, platform, maxUnpackedSize, maxEntries } = options;
+  if (specials !== undefined && specials !== "require" && specials !== "skip")
+    throw usage(`--specials takes require or skip, not ${specials}`);
+  requireNumber("--max-unpacked-size", maxUnpackedSize, 0);
+  requireNumber("--max-entries", maxEntries, 0);
+  return {
+    limits: {
+      ...(maxUnpackedSize === undefined ? {} : { maxBytes: maxUnpackedSize }),
+      ...(maxEntries === undefined ? {} : { maxEntries }),
+    },
+    ...(options.rootless === true ? { ownership: { kind: "rootless" } } : {}),
+    ...(specials === undefined ? {} : { specials }),
+    ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
+  };
+}

@@ -1,0 +1,75 @@
+import {
+  brokerUnwrapper,
+  keksAtHand,
+  parsePrivateKey,
+  privateKeyUnwrapper,
+  type KeyUnwrapper,
+  type RecipientKey,
+} from "../src/keywrap/index.ts";
+import { usage } from "./errors.ts";
+import { readSmallFile } from "./files.ts";
+import { connectGuest, type KbsOptions } from "./kbs-connection.ts";
+import { askPassword, readPassword } from "./password.ts";
+import type { Shell } from "./shell.ts";
+
+/** Keys made ready to open layers with; whoever asked for them closes them. */
+export interface OpenedKeys {
+  readonly unwrappers: readonly KeyUnwrapper[];
+  close(): Promise<void>;
+}
+
+/** Turns `-k` values into unwrappers. Nothing is asked of a KBS before the first key is needed. */
+export async function openKeys(shell: Shell, values: readonly string[], options: KbsOptions): Promise<OpenedKeys> {
+  const keys: RecipientKey[] = [];
+  const keks: { readonly uri: string; readonly kek: Uint8Array }[] = [];
+  const unwrappers: KeyUnwrapper[] = [];
+  const closers: (() => Promise<void>)[] = [];
+  for (const value of values) {
+    if (value === "kbs") {
+      const client = await connectGuest(shell, options);
+      closers.push(() => client.close());
+      unwrappers.push(
+        brokerUnwrapper({
+          broker: { fetchKey: (uri, call) => client.fetchResource(uri, call) },
+          name: "the Key Broker Service",
+          reach: "remote",
+        }),
+      );
+    } else if (value.startsWith("kek:")) {
+      const [uri = "", file] = splitLast(value.slice(4), "=");
+      if (file === undefined) throw usage("kek: takes KBS-URI=FILE", "for example kek:kbs:///default/key/app=app.kek");
+      keks.push({ uri, kek: await readSmallFile(file, "key encryption key") });
+    } else {
+      keys.push(await privateKey(shell, value));
+    }
+  }
+  if (keks.length > 0)
+    unwrappers.unshift(brokerUnwrapper({ broker: keksAtHand(keks), name: "the given key encryption keys", reach: "local" }));
+  if (keys.length > 0) unwrappers.unshift(privateKeyUnwrapper(keys));
+  return {
+    unwrappers,
+    async close() {
+      for (const close of closers) await close();
+    },
+  };
+}
+
+async function privateKey(shell: Shell, value: string): Promise<RecipientKey> {
+  const match = /^(.*?):((?:pass|file|fd|env)=[\s\S]*)$/.exec(value);
+  const file = match?.[1] ?? value;
+  const source = match?.[2];
+  const bytes = await readSmallFile(file, "private key");
+  const password = source === undefined ? undefined : await readPassword(shell, source);
+  try {
+    return parsePrivateKey(bytes, { name: file, ...(password === undefined ? {} : { password }) });
+  } catch (error) {
+    const missing = error instanceof Error && "code" in error && error.code === "ERR_KEYWRAP_PASSWORD_MISSING";
+    if (!missing || !shell.stdin.isTTY) throw error;
+    return parsePrivateKey(bytes, { name: file, password: await askPassword(shell, file) });
+  }
+}
+
+function splitLast(text: string, separator: string): readonly [string, string | undefined] {
+  const at = text.lastIndexOf(separator);
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
+}
