@@ -32,6 +32,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "tar-stream": ["guest", "store"],
   commander: ["cli"],
   "@sigstore/verify": ["signing"],
+  "@sigstore/core": ["signing"],
   "@sigstore/bundle": ["signing"],
   "@sigstore/sign": ["signing"],
   "@sigstore/protobuf-specs": ["signing"],

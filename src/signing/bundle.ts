@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { decodeBase64, parseJson } from "../bytes/index.ts";
 import { signatureLimits, signatureTypes } from "./formats.ts";
-import { spkiOf, type PublicKey } from "./public-key.ts";
+import { spkiOf, type PublicKey } from "./keys/public-key.ts";
 import { aList, aText, anObject, exactText, malformedSignature, type JsonObject } from "./shape.ts";
 
 /** A DSSE envelope with its one signature. Source: secure-systems-lab/dsse envelope.md. */

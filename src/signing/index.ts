@@ -1,8 +1,8 @@
 /** Signing and verifying as cosign, skopeo and CoCo guests do: `.sig` tags, v0.3 bundles, keys, identities, policies. */
 export { signingErrors, SigningError, type SigningErrorCode } from "./errors.ts";
 export { signaturePredicate, signatureLimits, signatureTypes } from "./formats.ts";
-export type { HashRule, KeyType } from "./key-types.ts";
-export { loadPublicKey, publicKeyOf, publicPemOf, type PublicKey, type PublicKeySource } from "./public-key.ts";
+export type { HashRule, KeyType } from "./keys/key-types.ts";
+export { loadPublicKey, publicKeyOf, publicPemOf, type PublicKey, type PublicKeySource } from "./keys/public-key.ts";
 export {
   exportCosignKeyPair,
   generateCosignKeyPair,
@@ -10,18 +10,36 @@ export {
   type CosignKeyPair,
   type Password,
   type PrivateKeySource,
-} from "./private-key.ts";
-export { loadSigner, type KeySigner, type SignerSource } from "./signer.ts";
+} from "./keys/private-key.ts";
+export { loadSigner, type KeySigner, type SignerSource } from "./keys/signer.ts";
 export { signImage, signImageTree } from "./sign-image.ts";
 export type { BundleReceipt, KeepOutcome, LegacyReceipt, SignatureFormat, SignedImage, SignRequest } from "./sign-request.ts";
-export {
-  verifyAttestation,
-  verifyImage,
-  type VerifiedSignature,
-  type VerifyAttestationRequest,
-  type VerifyRequest,
-} from "./verify-image.ts";
-export type { ClaimRequirement, KeyRequirement, LogRule, SignatoryRequirement } from "./requirement.ts";
+export { verifyAttestation, verifyImage, type VerifyAttestationRequest, type VerifyRequest } from "./verify-image.ts";
+export type { VerifyTarget } from "./verify-target.ts";
+export { acceptUnsigned, type SatisfiedPolicy, type SatisfiedRequirement, type VerifiedSignature } from "./verified.ts";
+export { loadTrustedRoot, type TrustedRoot, type TrustedRootSource } from "./trust/trusted-root.ts";
+export { exactly, matchingWhole } from "./trust/text-rule.ts";
+export type { CertificateAnchors, CertificateAuthorities, CertificateIdentity, LogAnchors, TextRule } from "./trust/anchors.ts";
+export { parsePolicy, type PolicySource } from "./policy/parse.ts";
+export { chooseRequirements, type ChosenRequirements, type PolicySubject } from "./policy/scopes.ts";
+export type { MaterialReader, PolicyRequirement } from "./policy/requirement.ts";
+export type {
+  Material,
+  PolicyItem,
+  PolicyTrust,
+  RequirementList,
+  SignaturePolicy,
+  SignedIdentity,
+  SigstoreSigned,
+} from "./policy/model.ts";
+export type {
+  CertificateRequirement,
+  ClaimRequirement,
+  KeyRequirement,
+  LogRule,
+  ReferenceRule,
+  SignatoryRequirement,
+} from "./requirement.ts";
 export type {
   CountedFinding,
   FailedCheck,

@@ -1,6 +1,6 @@
 import type { Annotations, Descriptor } from "../oci/index.ts";
 import type { ContentStore } from "../store/index.ts";
-import type { KeySigner } from "./signer.ts";
+import type { KeySigner } from "./keys/signer.ts";
 
 /** `both` is what every verifier finds something in: skopeo, podman and CoCo guests read `.sig`, cosign 3 the bundle. */
 export type SignatureFormat = "both" | "legacy" | "bundle";

@@ -3,10 +3,10 @@ import type { CallOptions, ContentStore } from "../store/index.ts";
 import { pushBytes } from "./content.ts";
 import { SigningError } from "./errors.ts";
 import { legacyAnnotations, signatureLimits } from "./formats.ts";
-import { verifyBytes } from "./key-types.ts";
+import { verifyBytes } from "./keys/key-types.ts";
 import { attachmentTagOf, buildLegacyManifest, layerKey, legacyLayer, readLegacyManifest, signatureOf } from "./legacy-manifest.ts";
 import { serializePayload } from "./payload.ts";
-import type { PublicKey } from "./public-key.ts";
+import type { PublicKey } from "./keys/public-key.ts";
 import { settle } from "./settle.ts";
 import type { KeepOutcome, LegacyReceipt, SignRequest } from "./sign-request.ts";
 

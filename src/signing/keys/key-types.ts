@@ -1,5 +1,5 @@
 import { createHash, sign, verify, type KeyObject } from "node:crypto";
-import { SigningError } from "./errors.ts";
+import { SigningError } from "../errors.ts";
 
 /** The key types that cosign knows. */
 export type KeyType = "ecdsa-p256" | "ecdsa-p384" | "ecdsa-p521" | "rsa" | "ed25519";

@@ -1,9 +1,9 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, scrypt, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
-import { decodeBase64, parseJson } from "../bytes/index.ts";
-import { SigningError } from "./errors.ts";
-import { exactObject, exactText } from "./shape.ts";
+import { decodeBase64, parseJson } from "../../bytes/index.ts";
+import { SigningError } from "../errors.ts";
+import { exactObject, exactText } from "../shape.ts";
 import { publicPemOf } from "./public-key.ts";
 
 /** UTF-8 bytes are what counts; the empty password is a password. A function is asked only when the key is encrypted. */

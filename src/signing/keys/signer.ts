@@ -1,5 +1,5 @@
 import { createPublicKey } from "node:crypto";
-import type { CallOptions } from "../store/index.ts";
+import type { CallOptions } from "../../store/index.ts";
 import { signBytes, type HashRule } from "./key-types.ts";
 import { loadPrivateKey, type PrivateKeySource } from "./private-key.ts";
 import { publicKeyOf, type PublicKey } from "./public-key.ts";

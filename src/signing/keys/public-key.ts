@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
-import { SigningError } from "./errors.ts";
+import { SigningError } from "../errors.ts";
 import { keyTypeOf, type KeyType } from "./key-types.ts";
 
 /** A key that the caller trusts for verification. */
