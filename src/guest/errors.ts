@@ -14,6 +14,7 @@ export const guestErrors = {
     summary: "An uncompressed layer does not match its diffID in the image configuration.",
   },
   ERR_GUEST_CONFIG_REFUSED: { category: "integrity", summary: "The image configuration is malformed or would make an unsafe container." },
+  ERR_GUEST_PLATFORM_MISMATCH: { category: "not-found", summary: "The image is for another platform than the one asked for." },
   ERR_GUEST_USER_UNKNOWN: { category: "integrity", summary: "The image's user or group is not in its own /etc/passwd or /etc/group." },
   ERR_GUEST_TARGET_EXISTS: { category: "io", summary: "The target of an unpack or pull already exists and is not an empty directory." },
   ERR_GUEST_STORAGE: { category: "io", summary: "The file system refused an operation while unpacking." },

@@ -4,8 +4,21 @@ export { defaultUnpackLimits, type UnpackLimits } from "./limits.ts";
 export type { IdRange, Ownership } from "./ownership.ts";
 export type { SpecialsPolicy } from "./specials.ts";
 export type { Omissions } from "./apply-layer.ts";
+export { admitImage, type AdmitRequest, type AdmittedImage, type Verification } from "./admit.ts";
+export {
+  pullImage,
+  type KeySource,
+  type LayerOpening,
+  type PullEvent,
+  type PullOptions,
+  type PullOutput,
+  type PullReport,
+  type PullRequest,
+} from "./pull-image.ts";
+export type { LayoutReport } from "./write-layout.ts";
 export {
   unpackImage,
+  type TreeRequest,
   type TreeOutput,
   type UnpackEvent,
   type UnpackOptions,

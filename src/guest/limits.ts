@@ -30,6 +30,11 @@ export const defaultUnpackLimits: UnpackLimits = {
   maxTimeMs: 60 * 60 * 1000,
 };
 
+/** The defaults with what is given in their place; a member that is `undefined` means the default, never no limit. */
+export function limitsOf(given: Partial<UnpackLimits> | undefined): UnpackLimits {
+  return { ...defaultUnpackLimits, ...Object.fromEntries(Object.entries(given ?? {}).filter(([, value]) => value !== undefined)) };
+}
+
 /** Below this a high ratio harms nobody: a layer of a few zero-filled files compresses 1000 to 1. */
 const ratioGrace = 64 * 1024 ** 2;
 

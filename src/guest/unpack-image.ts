@@ -1,14 +1,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { collect, newHasher, type ByteStream, type Digest } from "../bytes/index.ts";
-import { digestAlgorithmOf } from "../bytes/index.ts";
-import { manifestLimits, parseImageConfig, parseManifest, type Descriptor, type ImageConfig, type ImageManifest } from "../oci/index.ts";
+import type { Digest } from "../bytes/index.ts";
+import type { Descriptor, Platform } from "../oci/index.ts";
+import { checkEncryptionMark } from "../layer/index.ts";
 import type { CallOptions, ContentReader } from "../store/index.ts";
 import { Rootfs, type Omissions } from "./apply-layer.ts";
 import { runtimeConfig } from "./bundle.ts";
-import { compressionOf, decompress } from "./decompress.ts";
-import { GuestError } from "./errors.ts";
-import { Budget, defaultUnpackLimits, type UnpackLimits } from "./limits.ts";
+import { compressionOf } from "./decompress.ts";
+import { inflateLayer, inLayer, type PlainLayer } from "./inflate-layer.ts";
+import { readImage, selectManifest, type OpenedImage } from "./open-image.ts";
+import { Budget, limitsOf, type UnpackLimits } from "./limits.ts";
 import type { Ownership } from "./ownership.ts";
 import { Specials, type SpecialsPolicy } from "./specials.ts";
 import { openStaging, storing } from "./staging.ts";
@@ -27,10 +28,8 @@ export interface UnpackOptions extends CallOptions {
   readonly onEvent?: ((event: UnpackEvent) => void) | undefined;
 }
 
-export interface UnpackRequest {
-  readonly store: ContentReader;
-  /** Of an image manifest, not an index. */
-  readonly root: Descriptor;
+/** What unpacking and pulling share. */
+export interface TreeRequest {
   /** Path of the directory to make: absent or empty, its parent existing. */
   readonly target: string;
   readonly output: TreeOutput;
@@ -39,6 +38,14 @@ export interface UnpackRequest {
   readonly ownership?: Ownership | undefined;
   /** `require` unless told. */
   readonly specials?: SpecialsPolicy | undefined;
+}
+
+export interface UnpackRequest extends TreeRequest {
+  readonly store: ContentReader;
+  /** Of an image manifest, or of an index that has one for the platform. */
+  readonly root: Descriptor;
+  /** Chooses from an index, the host's unless told; when told, a single image must suit it too. */
+  readonly platform?: Platform | undefined;
 }
 
 /** What was made. */
@@ -53,12 +60,7 @@ export interface UnpackReport {
   readonly omitted: Readonly<Omissions>;
 }
 
-/** Opens the stored, decrypted form of a layer: what its plain media type says. Reading it to its end verifies it. */
-export interface PlainLayer {
-  readonly mediaType: string;
-  readonly stream: ByteStream;
-}
-
+/** Opens a layer; whoever calls reads the stream to its end or destroys it. */
 export type LayerSource = (layer: Descriptor, index: number) => Promise<PlainLayer>;
 
 /**
@@ -69,45 +71,28 @@ export type LayerSource = (layer: Descriptor, index: number) => Promise<PlainLay
  */
 export async function unpackImage(request: UnpackRequest, options: UnpackOptions = {}): Promise<UnpackReport> {
   const { store } = request;
-  const image = await readImage(store, request.root, options);
+  const manifest = await selectManifest(store, request.root, request.platform, options);
+  const image = await readImage(store, manifest, request.platform, options);
+  for (const layer of image.manifest.layers) checkPlainLayer(layer);
   const source: LayerSource = async (layer) => {
-    compressionOf(layer);
-    return { mediaType: layer.mediaType, stream: await store.fetch(layer, options) };
+    return { mediaType: layer.mediaType, stream: await store.fetch(layer, options), descriptor: () => layer };
   };
   return await unpackLayers({ ...request, image, source }, options);
 }
 
-/** A manifest and its configuration, both verified by their digests. */
-export interface OpenedImage {
-  readonly manifest: ImageManifest;
-  readonly config: ImageConfig;
-}
-
-/** Fetches and parses manifest and configuration. Throws `ERR_MANIFEST_MALFORMED` also where layers and diffIDs do not pair. */
-export async function readImage(store: ContentReader, root: Descriptor, options: CallOptions): Promise<OpenedImage> {
-  const limits = { maxBytes: manifestLimits.maxBytes };
-  const manifest = parseManifest(await collect(await store.fetch(root, options), { ...limits, subject: "manifest" }), root.mediaType);
-  const config = parseImageConfig(
-    await collect(await store.fetch(manifest.config, options), { ...limits, subject: "image configuration" }),
-  );
-  const layers = manifest.layers.length;
-  const diffIds = config.rootfs.diff_ids.length;
-  if (layers !== diffIds) {
-    throw new GuestError("ERR_GUEST_CONFIG_REFUSED", {
-      message: `the manifest has ${layers} layers, the image configuration ${diffIds} diff_ids`,
-      hint: "the image was changed by something that does not follow the OCI image-spec; push it again",
-    });
-  }
-  return { manifest, config };
+/** Before anything is fetched: a layer that cannot be unpacked, or pretends to be plain. Throws `ERR_GUEST_LAYER_UNSUPPORTED`, `ERR_LAYER_MARK_MISSING`. */
+export function checkPlainLayer(layer: Descriptor): void {
+  checkEncryptionMark(layer);
+  compressionOf(layer);
 }
 
 /** The part that plain and encrypted images share. */
 export async function unpackLayers(
-  request: UnpackRequest & { readonly image: OpenedImage; readonly source: LayerSource },
+  request: TreeRequest & { readonly image: OpenedImage; readonly source: LayerSource },
   options: UnpackOptions,
 ): Promise<UnpackReport> {
   const { image, output, target, ownership = { kind: "preserve" } } = request;
-  const budget = new Budget({ ...defaultUnpackLimits, ...definedOf(request.limits) }, { signal: options.signal });
+  const budget = new Budget(limitsOf(request.limits), { signal: options.signal });
   const staging = openStaging(target);
   try {
     const top = join(staging.path, "image");
@@ -149,78 +134,26 @@ export async function unpackLayers(
 async function applyLayers(rootfs: Rootfs, image: OpenedImage, source: LayerSource, budget: Budget, options: UnpackOptions): Promise<void> {
   for (const [index, layer] of image.manifest.layers.entries()) {
     options.onEvent?.({ kind: "layer-started", index, layer });
-    const expected = image.config.rootfs.diff_ids[index];
-    if (expected === undefined) continue;
+    const diffId = image.config.rootfs.diff_ids[index];
+    if (diffId === undefined) continue;
     try {
       const plain = await source(layer, index);
-      const diffId = await applyLayer(rootfs, plain, budget, expected, (compressedBytes) =>
-        options.onEvent?.({ kind: "layer-progress", index, compressedBytes, entries: budget.entries }),
-      );
+      const reader = new TarReader(rootfs, budget.limits);
+      rootfs.startLayer();
+      await inflateLayer({
+        plain,
+        budget,
+        diffId,
+        progress: (compressedBytes) => options.onEvent?.({ kind: "layer-progress", index, compressedBytes, entries: budget.entries }),
+        consume: (chunk) => reader.push(chunk),
+      });
+      reader.end();
+      rootfs.endLayer();
       options.onEvent?.({ kind: "layer-done", index, diffId });
     } catch (error) {
       throw inLayer(error, index, layer);
     }
   }
-}
-
-/** Reads one layer to its end: inflates, hashes and applies. Throws `ERR_GUEST_DIFF_ID_MISMATCH`. */
-async function applyLayer(
-  rootfs: Rootfs,
-  plain: PlainLayer,
-  budget: Budget,
-  expected: Digest,
-  progress: (compressedBytes: number) => void,
-): Promise<Digest> {
-  const { stream } = plain;
-  let compressed = 0;
-  let uncompressed = 0;
-  async function* counted(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-      compressed += chunk.length;
-      progress(compressed);
-      yield chunk;
-    }
-  }
-  try {
-    const hasher = newHasher(digestAlgorithmOf(expected));
-    const reader = new TarReader(rootfs, budget.limits);
-    rootfs.startLayer();
-    for await (const chunk of decompress(compressionOf(plain), counted(), budget.limits)) {
-      uncompressed += chunk.length;
-      budget.checkTime();
-      budget.checkRatio(compressed, uncompressed);
-      hasher.update(chunk);
-      reader.push(chunk);
-    }
-    reader.end();
-    rootfs.endLayer();
-    const got = hasher.digest();
-    if (got !== expected) {
-      throw new GuestError("ERR_GUEST_DIFF_ID_MISMATCH", {
-        message: `the uncompressed layer does not match its diffID (expected ${expected}, got ${got})`,
-        hint: "the configuration does not belong to these layers, or a layer was decrypted with another key; build or encrypt the image again",
-      });
-    }
-    return got;
-  } finally {
-    stream.destroy();
-  }
-}
-
-/** The members that are set: an absent limit means the default, never no limit. */
-function definedOf(limits: Partial<UnpackLimits> | undefined): Partial<UnpackLimits> {
-  return Object.fromEntries(Object.entries(limits ?? {}).filter(([, value]) => value !== undefined));
-}
-
-/** Adds to an error of this room in which layer it happened; others already say what they are about. */
-function inLayer(error: unknown, index: number, layer: Descriptor): unknown {
-  if (!(error instanceof GuestError)) return error;
-  return new GuestError(error.code, {
-    message: `layer ${index + 1}: ${error.message}`,
-    hint: error.hint,
-    details: { ...error.details, layer: index, digest: layer.digest },
-    cause: error,
-  });
 }
 
 function callerIds(): { uid: number; gid: number } {

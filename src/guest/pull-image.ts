@@ -1,0 +1,127 @@
+import type { CipherName, Engine } from "../cipher/index.ts";
+import type { Digest } from "../bytes/index.ts";
+import type { KeyPacket, KeyUnwrapper } from "../keywrap/index.ts";
+import { checkSealedLayer, isEncryptedLayer, openLayer, type OpenedLayer } from "../layer/index.ts";
+import type { Descriptor } from "../oci/index.ts";
+import type { CallOptions, ContentReader } from "../store/index.ts";
+import { admitImage, type AdmitRequest, type AdmittedImage } from "./admit.ts";
+import { readImage, type OpenedImage } from "./open-image.ts";
+import {
+  checkPlainLayer,
+  unpackLayers,
+  type LayerSource,
+  type TreeOutput,
+  type TreeRequest,
+  type UnpackEvent,
+  type UnpackReport,
+} from "./unpack-image.ts";
+import { writeLayout, type LayoutReport } from "./write-layout.ts";
+
+/**
+ * What a pull makes. `oci`: an OCI layout of the decrypted image. `oci-encrypted`: the same, layers as they are, no key
+ * asked for, no plaintext anywhere.
+ */
+export type PullOutput = TreeOutput | "oci" | "oci-encrypted";
+
+/** Makes the keys to open with. Called once, after the image was admitted, and only if a layer is encrypted: attest in here. */
+export type KeySource = (image: AdmittedImage, options: CallOptions) => Promise<readonly KeyUnwrapper[]>;
+
+export interface PullRequest extends AdmitRequest, Omit<TreeRequest, "output"> {
+  readonly output: PullOutput;
+  readonly openKeys: KeySource;
+  readonly engine?: Engine | undefined;
+}
+
+export type PullEvent =
+  | UnpackEvent
+  | { readonly kind: "admitted"; readonly image: AdmittedImage }
+  | { readonly kind: "opened"; readonly layers: readonly LayerOpening[] };
+
+export interface PullOptions extends CallOptions {
+  readonly onEvent?: ((event: PullEvent) => void) | undefined;
+}
+
+/** How one layer was opened. */
+export type LayerOpening =
+  | { readonly kind: "plain"; readonly digest: Digest }
+  | {
+      readonly kind: "decrypted";
+      readonly digest: Digest;
+      readonly cipher: CipherName;
+      readonly scheme: KeyPacket["scheme"];
+      readonly openedBy: string;
+    }
+  | { readonly kind: "kept-encrypted"; readonly digest: Digest };
+
+/** What was pulled, who vouched for it, and how it was opened. */
+export interface PullReport {
+  readonly source: string;
+  readonly image: AdmittedImage;
+  readonly layers: readonly LayerOpening[];
+  readonly result: UnpackReport | LayoutReport;
+}
+
+/**
+ * The guest's pull, all or nothing: resolve, then who vouches for it, then keys (and with them attestation), then
+ * each layer: fetch and verify, decrypt verified, inflate, diffID, unpack in a private directory, and one rename.
+ *
+ * Whatever can be wrong without a key is found before a key is asked for. When it throws, the target is as it was and
+ * nothing is left beside it. Throws `ERR_SIGNATURE_*`, `ERR_LAYER_*`, `ERR_CIPHER_*`, `ERR_KEYWRAP_*`, those of this room
+ * and of the store.
+ */
+export async function pullImage(request: PullRequest, options: PullOptions = {}): Promise<PullReport> {
+  const { store, output } = request;
+  const image = await admitImage(request, options);
+  options.onEvent?.({ kind: "admitted", image });
+  const opened = await readImage(store, image.manifest, request.platform, options);
+  for (const layer of opened.manifest.layers) {
+    if (isEncryptedLayer(layer)) checkPlainLayer({ ...layer, annotations: {}, mediaType: checkSealedLayer(layer).mediaType });
+    else checkPlainLayer(layer);
+  }
+  const layers = output === "oci-encrypted" ? [] : await openLayers(request, image, opened, options);
+  const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
+  options.onEvent?.({ kind: "opened", layers: openings });
+  const source = layerSource(store, layers, options);
+  const result =
+    output === "rootfs" || output === "bundle"
+      ? await unpackLayers({ ...request, output, image: opened, source }, options)
+      : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source }, options);
+  return { source: store.name, image, layers: openings, result };
+}
+
+/** Unwraps the keys of all encrypted layers, before any of them is fetched. `undefined` for plain layers. */
+async function openLayers(
+  request: PullRequest,
+  image: AdmittedImage,
+  opened: OpenedImage,
+  options: CallOptions,
+): Promise<readonly (OpenedLayer | undefined)[]> {
+  const { layers } = opened.manifest;
+  if (!layers.some(isEncryptedLayer)) return [];
+  const unwrappers = await request.openKeys(image, options);
+  const results: (OpenedLayer | undefined)[] = [];
+  // One after the other: the first layer brings the key of all, and a refusal must not be asked for again.
+  for (const layer of layers) {
+    results.push(isEncryptedLayer(layer) ? await openLayer({ layer, unwrappers, engine: request.engine }, options) : undefined);
+  }
+  return results;
+}
+
+function layerSource(store: ContentReader, layers: readonly (OpenedLayer | undefined)[], options: CallOptions): LayerSource {
+  return async (layer, index) => {
+    const opened = layers[index];
+    if (opened === undefined) return { mediaType: layer.mediaType, stream: await store.fetch(layer, options), descriptor: () => layer };
+    return {
+      mediaType: opened.mediaType,
+      stream: await opened.open((range) => store.fetch(layer, range === undefined ? options : { ...options, range })),
+      descriptor: (address) => opened.plainDescriptor(address),
+    };
+  };
+}
+
+function openingOf(layer: Descriptor, opened: OpenedLayer | undefined, output: PullOutput): LayerOpening {
+  const { digest } = layer;
+  if (!isEncryptedLayer(layer)) return { kind: "plain", digest };
+  if (opened === undefined || output === "oci-encrypted") return { kind: "kept-encrypted", digest };
+  return { kind: "decrypted", digest, cipher: opened.cipher, scheme: opened.packet.scheme, openedBy: opened.openedBy };
+}
