@@ -16,3 +16,10 @@ export {
 export type { Attester, CollectOptions } from "./attester/attester.ts";
 export { sampleAttester, verifySample, type SampleRequest } from "./attester/sample.ts";
 export { detectTee, type DetectOptions } from "./attester/detect.ts";
+export { requireAccepted, tcbStatuses, type CheckedExpectations, type VerifiedDetail } from "./result.ts";
+export { verifyEvidence, type Expectation, type VerifyRequest } from "./verify-evidence.ts";
+export { recogniseEvidence, evidenceFromJson, type RawEvidence } from "./evidence-format.ts";
+export { builtInRoots, parseTrustRoots, type TrustRoots } from "./trust-roots.ts";
+export { importCollateral } from "./collateral/import.ts";
+export { formatBundle, parseBundle, type CollateralBundle, type UpdateChannel } from "./collateral/bundle.ts";
+export { newFindingSink, type FindingSink } from "./refuse.ts";

@@ -1,18 +1,25 @@
+import type { VerifiedSnpReport } from "./amd/verify.ts";
 import type { JsonObject } from "./attester/json.ts";
+import { AttestationError } from "./errors.ts";
+import type { EventLogOutcome } from "./eventlog/outcome.ts";
 import type { Finding } from "./findings.ts";
+import type { VerifiedQuote } from "./intel/verify.ts";
 import type { TeeName } from "./tee.ts";
 
 /** Intel's status words, in the spelling of the 2026 quote verification library. AMD has none. */
-export type TcbStatus =
-  | "UpToDate"
-  | "SWHardeningNeeded"
-  | "ConfigurationNeeded"
-  | "ConfigurationAndSWHardeningNeeded"
-  | "OutOfDate"
-  | "OutOfDateConfigurationNeeded"
-  | "TDRelaunchAdvised"
-  | "TDRelaunchAdvisedConfigurationNeeded"
-  | "Revoked";
+export const tcbStatuses = [
+  "UpToDate",
+  "SWHardeningNeeded",
+  "ConfigurationNeeded",
+  "ConfigurationAndSWHardeningNeeded",
+  "OutOfDate",
+  "OutOfDateConfigurationNeeded",
+  "TDRelaunchAdvised",
+  "TDRelaunchAdvisedConfigurationNeeded",
+  "Revoked",
+] as const;
+
+export type TcbStatus = (typeof tcbStatuses)[number];
 
 /** Evidence that holds: every signature, chain, list and binding. What it says still has to be appraised against a policy. */
 export interface Verified {
@@ -27,18 +34,27 @@ export interface Verified {
   readonly reportData: Buffer;
   /** What the host configured: HOST_DATA, MRCONFIGID, CONFIGID. */
   readonly initData: Buffer | undefined;
+  /** What was expected of the evidence and has been checked; policies can demand that something was. */
+  readonly checked: CheckedExpectations;
   /** The facts that policies are appraised against, typed per TEE. */
   readonly detail: VerifiedDetail;
   /** Warnings and notes. */
   readonly findings: readonly Finding[];
 }
 
+/** Which expectations of the caller were compared (and held). */
+export interface CheckedExpectations {
+  readonly reportData: boolean;
+  readonly initData: boolean;
+}
+
 /** Evidence that does not hold, with every reason that could be established. */
 export interface Refused {
   readonly verdict: "reject";
   readonly tee: TeeName | undefined;
-  readonly tcbStatus: TcbStatus | undefined;
-  readonly advisoryIds: readonly string[];
+  /** Refused evidence has no status: whatever a table would say is about a platform that was not proved. */
+  readonly tcbStatus: undefined;
+  readonly advisoryIds: readonly [];
   /** What the evidence says of itself. Nothing of it is proved; for display only. */
   readonly unverifiedClaims?: JsonObject | undefined;
   /** At least one of severity `refusal`. */
@@ -49,4 +65,18 @@ export interface Refused {
 export type VerificationResult = Verified | Refused;
 
 /** Facts per TEE. */
-export type VerifiedDetail = { readonly kind: "sample" };
+export type VerifiedDetail =
+  | { readonly kind: "sample" }
+  | { readonly kind: "dcap"; readonly verified: VerifiedQuote; readonly eventLog: EventLogOutcome }
+  | { readonly kind: "snp"; readonly verified: VerifiedSnpReport };
+
+/** The verified evidence, or `ERR_EVIDENCE_REFUSED` with all findings in its details. */
+export function requireAccepted(result: VerificationResult): Verified {
+  if (result.verdict === "accept") return result;
+  const refusals = result.findings.filter(({ severity }) => severity === "refusal");
+  throw new AttestationError("ERR_EVIDENCE_REFUSED", {
+    message: `the ${result.tee ?? "attestation"} evidence is refused: ${refusals.map(({ message }) => message).join("; ")}`,
+    hint: refusals.find(({ hint }) => hint !== undefined)?.hint,
+    details: { findings: result.findings },
+  });
+}

@@ -59,6 +59,7 @@ function check({ tee, evidence, reportData, initData }: SampleRequest): Verifica
     claims: { svn, launch_digest: "abcde", platform_version: { major: 1, minor: 4 }, debug: false, secureBoot: null },
     reportData: bound,
     initData: initData === undefined ? undefined : Buffer.from(initData),
+    checked: { reportData: true, initData: false },
     detail: { kind: "sample" },
     findings: [
       {

@@ -1,0 +1,176 @@
+import { createHash } from "node:crypto";
+import type { JsonObject } from "../attester/json.ts";
+import { parseDer } from "../der/reader.ts";
+import { readIntegerBytes } from "../der/values.ts";
+import { extensionOids } from "../der/extensions.ts";
+import type { RevocationList } from "../der/crl.ts";
+import { eventClaims } from "../eventlog/claims.ts";
+import type { EventLogOutcome } from "../eventlog/outcome.ts";
+import { bit, type SgxReport, type TdReport } from "./quote-body.ts";
+import type { Quote } from "./quote.ts";
+import type { VerifiedQuote } from "./verify.ts";
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+const time = (ms: number) => new Date(ms).toISOString().replace(".000Z", "Z");
+
+/** What a quote says, under the names of Trustee's `tdx` and `sgx` verifiers. Nothing here is proved by itself. */
+export function quoteClaims(quote: Quote): JsonObject {
+  const { body } = quote;
+  const common = {
+    quote: {
+      header: headerClaims(quote),
+      body: body.kind === "sgx" ? sgxBody(body) : tdBody(body),
+      ...(quote.version === 5 ? { type: hex(quote.signedBytes.subarray(48, 50)), size: hex(quote.signedBytes.subarray(50, 54)) } : {}),
+    },
+    report_data: hex(body.reportData),
+    debug: body.debug,
+  };
+  if (body.kind === "sgx")
+    return { ...common, init_data: hex(body.configId), mr_enclave: hex(body.mrEnclave), mr_signer: hex(body.mrSigner) };
+  const [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmr.map(hex);
+  return {
+    ...common,
+    init_data: hex(body.mrConfigId),
+    td_attributes: tdAttributeClaims(body),
+    // The names that Trustee's shipped policies give their reference values.
+    mr_td: hex(body.mrTd),
+    mr_seam: hex(body.mrSeam),
+    xfam: hex(body.xfam),
+    tcb_svn: hex(body.teeTcbSvn),
+    rtmr_0: rtmr0 ?? "",
+    rtmr_1: rtmr1 ?? "",
+    rtmr_2: rtmr2 ?? "",
+    rtmr_3: rtmr3 ?? "",
+  };
+}
+
+/** Everything about a verified quote: its own words, and what the collateral says about its platform. */
+export function verifiedQuoteClaims(verified: VerifiedQuote, eventLog: EventLogOutcome): JsonObject {
+  const { quote, pck, tcb, collateral } = verified;
+  const { extension } = pck;
+  return {
+    ...quoteClaims(quote),
+    tcb_status: tcb.status,
+    ...(tcb.current === undefined ? {} : { tcb_status_launch: tcb.launch.status, tcb_status_current: tcb.current.status }),
+    tcb_date: time(tcb.tcbDate),
+    advisory_ids: tcb.advisoryIds,
+    tcb_eval_num: tcb.evaluationDataNumber,
+    platform_tcb_status: tcb.launch.platform.status,
+    ...(tcb.launch.module === undefined ? {} : { tdx_module_tcb_status: tcb.launch.module.status }),
+    qe_tcb_status: tcb.launch.qe.status,
+    // Everything expired is refused, so what is left is always current ("0").
+    collateral_expiration_status: "0",
+    earliest_issue_date: time(collateral.earliestIssueDate),
+    latest_issue_date: time(collateral.latestIssueDate),
+    earliest_expiration_date: time(collateral.expiresAt),
+    pck_crl_num: crlNumber(collateral.pckCrl),
+    root_ca_crl_num: crlNumber(collateral.rootCrl),
+    root_key_id: createHash("sha384").update(rawKey(collateral.root.spki)).digest("hex"),
+    trust_root: collateral.root.fingerprint,
+    platform_provider_id: hex(extension.ppid),
+    ...(extension.platformInstanceId === undefined ? {} : { platform_instance_id: hex(extension.platformInstanceId) }),
+    fmspc: hex(extension.fmspc),
+    pce_id: hex(extension.pceId),
+    pce_svn: extension.pceSvn,
+    pck_tcb_components: extension.components,
+    pck_issuer: pck.intermediate.subjectCommonName,
+    sgx_type: { standard: "Standard", scalable: "Scalable", "scalable-with-integrity": "Scalable with Integrity" }[extension.sgxType],
+    ...configurationClaims(extension.configuration),
+    trailing_bytes: quote.trailingBytes,
+    secureBoot: eventLog.kind === "replayed" && eventLog.secureBoot !== "unknown" ? eventLog.secureBoot === "on" : null,
+    ...(eventLog.kind === "replayed" ? { uefi_event_logs: eventClaims(eventLog.events) } : {}),
+  };
+}
+
+function headerClaims({ header, version, signedBytes }: Quote): JsonObject {
+  return {
+    version: hex(signedBytes.subarray(0, 2)),
+    att_key_type: hex(signedBytes.subarray(2, 4)),
+    ...(version === 3
+      ? {
+          att_key_data_0: hex(signedBytes.subarray(4, 8)),
+          qe_svn: hex(signedBytes.subarray(8, 10)),
+          pce_svn: hex(signedBytes.subarray(10, 12)),
+        }
+      : { tee_type: hex(signedBytes.subarray(4, 8)), reserved: hex(signedBytes.subarray(8, 12)) }),
+    vendor_id: hex(header.vendorId),
+    user_data: hex(header.userData),
+  };
+}
+
+function tdBody(body: TdReport): JsonObject {
+  return {
+    tcb_svn: hex(body.teeTcbSvn),
+    mr_seam: hex(body.mrSeam),
+    mrsigner_seam: hex(body.mrSignerSeam),
+    seam_attributes: hex(body.seamAttributes),
+    td_attributes: hex(body.tdAttributes),
+    xfam: hex(body.xfam),
+    mr_td: hex(body.mrTd),
+    mr_config_id: hex(body.mrConfigId),
+    mr_owner: hex(body.mrOwner),
+    mr_owner_config: hex(body.mrOwnerConfig),
+    rtmr_0: hex(body.rtmr[0]),
+    rtmr_1: hex(body.rtmr[1]),
+    rtmr_2: hex(body.rtmr[2]),
+    rtmr_3: hex(body.rtmr[3]),
+    report_data: hex(body.reportData),
+    ...(body.teeTcbSvn2 === undefined ? {} : { tee_tcb_svn2: hex(body.teeTcbSvn2) }),
+    ...(body.mrServiceTd === undefined ? {} : { mr_servicetd: hex(body.mrServiceTd) }),
+    ...Object.fromEntries(Object.entries(body.extended ?? {}).map(([name, value]) => [snakeCase(name), hex(value)])),
+  };
+}
+
+function sgxBody(body: SgxReport): JsonObject {
+  return {
+    cpu_svn: hex(body.cpuSvn),
+    misc_select: hex(body.miscSelect),
+    isv_ext_prod_id: hex(body.isvExtProdId),
+    "attributes.flags": hex(body.attributes.subarray(0, 8)),
+    "attributes.xfrm": hex(body.attributes.subarray(8)),
+    mr_enclave: hex(body.mrEnclave),
+    mr_signer: hex(body.mrSigner),
+    config_id: hex(body.configId),
+    isv_prod_id: hex(body.raw.subarray(256, 258)),
+    isv_svn: hex(body.raw.subarray(258, 260)),
+    config_svn: hex(body.raw.subarray(260, 262)),
+    isv_family_id: hex(body.isvFamilyId),
+    report_data: hex(body.reportData),
+  };
+}
+
+function tdAttributeClaims({ tdAttributes }: TdReport): JsonObject {
+  return {
+    debug: bit(tdAttributes, 0),
+    septve_disable: bit(tdAttributes, 28),
+    migratable: bit(tdAttributes, 29),
+    protection_keys: bit(tdAttributes, 30),
+    key_locker: bit(tdAttributes, 31),
+    perfmon: bit(tdAttributes, 63),
+  };
+}
+
+function configurationClaims(configuration: VerifiedQuote["pck"]["extension"]["configuration"]): JsonObject {
+  if (configuration === undefined) return {};
+  return {
+    ...(configuration.dynamicPlatform === undefined ? {} : { is_dynamic_platform: configuration.dynamicPlatform }),
+    ...(configuration.cachedKeys === undefined ? {} : { is_cached_keys: configuration.cachedKeys }),
+    ...(configuration.smtEnabled === undefined ? {} : { is_smt_enabled: configuration.smtEnabled }),
+  };
+}
+
+function crlNumber(list: RevocationList): number {
+  const extension = list.extensions.get(extensionOids.crlNumber);
+  if (extension === undefined) return 0;
+  const bytes = readIntegerBytes(parseDer(extension.value, list.path), list.path);
+  return bytes.length > 6 ? Number.MAX_SAFE_INTEGER : bytes.readUIntBE(0, bytes.length);
+}
+
+/** The uncompressed point at the end of an EC SubjectPublicKeyInfo, without its 0x04: what Intel hashes into the root key id. */
+function rawKey(spki: Buffer): Buffer {
+  return spki.subarray(-64);
+}
+
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

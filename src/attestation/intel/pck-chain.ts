@@ -1,0 +1,80 @@
+import { keyUsageBits } from "../der/extensions.ts";
+import { parsePemChain } from "../der/pem.ts";
+import { checkSignature, ecdsaP256Sha256 } from "../der/signatures.ts";
+import { checkValidity, parseCertificate, type Certificate } from "../der/x509.ts";
+import { refuse } from "../refuse.ts";
+import { checkListOf, unknownRoot, type VerifiedIntelCollateral } from "./collateral.ts";
+import { parsePckExtension, type PckExtension } from "./pck.ts";
+
+/** A PCK whose chain holds and is not revoked. */
+export interface VerifiedPck {
+  readonly leaf: Certificate;
+  readonly intermediate: Certificate;
+  readonly extension: PckExtension;
+}
+
+const pckName = "Intel SGX PCK Certificate";
+
+/**
+ * Verifies leaf, intermediate and root against the collateral's root and lists. The chain comes from the attacker:
+ * exactly three certificates in this order, the last byte for byte the pinned root. Reference C 2.1 steps 1 to 5.
+ */
+export function verifyPckChain(pem: Uint8Array | string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
+  const { root, rootCrl, pckCrl, at, roots } = collateral;
+  const ders = parsePemChain(pem, path);
+  if (ders.length !== 3)
+    throw refuse("CERTIFICATE_CHAIN_MALFORMED", {
+      path,
+      message: `the PCK chain has ${ders.length} certificates, not leaf, intermediate and root`,
+    });
+  const [leaf, intermediate, last] = ders.map((der, i) => parseCertificate(der, `${path}[${i}]`));
+  if (leaf === undefined || intermediate === undefined || last === undefined) throw unknownRoot(path, roots, []);
+  if (last.fingerprint !== root.fingerprint) throw unknownRoot(path, roots, [last.fingerprint]);
+  checkIntermediate(intermediate, root);
+  checkLeaf(leaf, intermediate);
+  checkValidity(intermediate, at);
+  checkValidity(leaf, at);
+  if (rootCrl.revoked.has(intermediate.serial)) {
+    throw refuse("CERTIFICATE_REVOKED", { path: intermediate.path, message: `the root revoked ${intermediate.subjectCommonName}` });
+  }
+  checkListOf(pckCrl, intermediate);
+  if (pckCrl.revoked.has(leaf.serial)) {
+    throw refuse("PCK_REVOKED", { path: leaf.path, message: "the platform's PCK certificate is revoked", actual: leaf.serial });
+  }
+  return { leaf, intermediate, extension: parsePckExtension(leaf) };
+}
+
+function checkIntermediate(intermediate: Certificate, root: Certificate): void {
+  const { path } = intermediate;
+  if (!intermediate.issuer.equals(root.subject))
+    throw refuse("CERTIFICATE_CHAIN_MALFORMED", { path, message: "the intermediate certificate is not issued by the root" });
+  if (!intermediate.isCa || intermediate.keyUsage?.has(keyUsageBits.keyCertSign) !== true) {
+    throw refuse("CERTIFICATE_ROLE_WRONG", { path, message: `${intermediate.subjectCommonName} is not a certificate authority` });
+  }
+  if (!/\bCA\b/.test(intermediate.subjectCommonName)) {
+    throw refuse("CERTIFICATE_ROLE_WRONG", {
+      path,
+      message: "the intermediate is not named as a PCK CA",
+      actual: intermediate.subjectCommonName,
+    });
+  }
+  checkSignature(intermediate, ecdsaP256Sha256, { publicKey: root.publicKey, name: root.subjectCommonName });
+}
+
+function checkLeaf(leaf: Certificate, intermediate: Certificate): void {
+  const { path } = leaf;
+  if (!leaf.issuer.equals(intermediate.subject))
+    throw refuse("CERTIFICATE_CHAIN_MALFORMED", { path, message: "the PCK certificate is not issued by the intermediate" });
+  if (leaf.isCa || leaf.keyUsage?.has(keyUsageBits.digitalSignature) !== true) {
+    throw refuse("CERTIFICATE_ROLE_WRONG", { path, message: "the PCK certificate is a certificate authority, or may not sign" });
+  }
+  if (leaf.subjectCommonName !== pckName) {
+    throw refuse("CERTIFICATE_ROLE_WRONG", {
+      path,
+      message: "the leaf is not a PCK certificate",
+      expected: pckName,
+      actual: leaf.subjectCommonName,
+    });
+  }
+  checkSignature(leaf, ecdsaP256Sha256, { publicKey: intermediate.publicKey, name: intermediate.subjectCommonName });
+}
