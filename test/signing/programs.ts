@@ -90,3 +90,18 @@ export function temporaryFolder(): string {
 export function removeFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
 }
+
+/** Maps with a few at a time: real programs are heavy on two processors. */
+export async function inParallel<In, Out>(
+  items: readonly In[],
+  map: (item: In, index: number) => Promise<Out>,
+  limit = 4,
+): Promise<readonly Out[]> {
+  const results: Out[] = [];
+  let next = 0;
+  const work = async (): Promise<void> => {
+    for (let i = next++; i < items.length; i = next++) results[i] = await map(items[i] as In, i);
+  };
+  await Promise.all(Array.from({ length: limit }, work));
+  return results;
+}
