@@ -45,7 +45,7 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
         {
           signal: shell.signal,
           onEvent: (event) => {
-            if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.judgement.reason}`);
+            if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.signature.basis}`);
             if (event.kind === "opened") shell.note(`keys at hand for ${event.layers.length} layers`);
           },
         },
