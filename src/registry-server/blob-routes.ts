@@ -2,7 +2,7 @@ import type { Digest } from "../bytes/index.ts";
 import type { Exchange, RegistryCore } from "./exchange.ts";
 import { parseRange } from "./range.ts";
 import { Refusal } from "./refusal.ts";
-import { emptyReply, type Reply } from "./reply.ts";
+import { emptyReply, type Reply, type ReplyBody } from "./reply.ts";
 import type { Repository } from "./storage.ts";
 
 /** GET and HEAD of a blob, whole or one range. Source: OCI distribution-spec, "Pulling blobs". */
@@ -22,11 +22,11 @@ export async function getBlob(core: RegistryCore, exchange: Exchange, name: stri
   const range = parseRange(exchange.headers.range, size);
   switch (range.kind) {
     case "whole":
-      return { status: 200, headers, body: { kind: "stream", size, open: () => repository.open(digest, 0, size) } };
+      return { status: 200, headers, body: blobBody(repository, digest, 0, size) };
     case "part": {
       const { start, end } = range;
       const part = { ...headers, "content-range": `bytes ${start}-${end - 1}/${size}` };
-      return { status: 206, headers: part, body: { kind: "stream", size: end - start, open: () => repository.open(digest, start, end) } };
+      return { status: 206, headers: part, body: blobBody(repository, digest, start, end) };
     }
     case "unsatisfiable":
       throw new Refusal("SIZE_INVALID", {
@@ -35,6 +35,15 @@ export async function getBlob(core: RegistryCore, exchange: Exchange, name: stri
         headers: { "content-range": `bytes */${size}` },
       });
   }
+}
+
+function blobBody(repository: Repository, digest: Digest, start: number, end: number): ReplyBody {
+  return {
+    kind: "stream",
+    size: end - start,
+    open: () => repository.open(digest, start, end),
+    copyTo: (sink) => repository.copyTo(digest, start, end, sink),
+  };
 }
 
 /** Source: OCI distribution-spec, "Deleting Blobs". */

@@ -2,16 +2,17 @@ import { createReadStream } from "node:fs";
 import { copyFile, link, mkdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import { digestAlgorithmOf, digestOf, parseJson, type ByteStream, type Digest } from "../bytes/index.ts";
+import { digestAlgorithmOf, digestOf, parseJson, type ByteStream, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
 import { isManifestMediaType, mediaTypes, parseDescriptor, parseIndex, type Descriptor } from "../oci/index.ts";
 import { Catalog } from "./catalog.ts";
 import { RegistryServerError } from "./errors.ts";
+import { copyFilePart } from "./file-copy.ts";
 import { FileSink } from "./file-sink.ts";
 import { blobPath, fileSize, isErrno, syncFolder, writeWhole } from "./layout-files.ts";
 import { describeManifest } from "./manifest-entry.ts";
 import { SinkUpload } from "./pending-upload.ts";
-import type { PendingUpload, Repository } from "./storage.ts";
+import type { PendingUpload, PieceSink, Repository } from "./storage.ts";
 
 interface Place {
   readonly name: string;
@@ -67,6 +68,8 @@ export class LayoutRepository implements Repository {
   readonly #place: Place;
   #saving: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
+  /** Folders with new names that are not lasting yet; they become so before an index that may need them. */
+  readonly #unsynced = new Set<DigestAlgorithm>();
 
   constructor(place: Place, catalog: Catalog) {
     this.name = place.name;
@@ -81,6 +84,10 @@ export class LayoutRepository implements Repository {
   async open(digest: Digest, start: number, end: number): Promise<ByteStream> {
     const path = blobPath(this.#place.folder, digest);
     return createReadStream(path, { start, end: Math.max(end - 1, 0), highWaterMark: readSize });
+  }
+
+  copyTo(digest: Digest, start: number, end: number, sink: PieceSink): Promise<void> {
+    return copyFilePart(blobPath(this.#place.folder, digest), start, end, sink);
   }
 
   readManifest(digest: Digest): Promise<Buffer> {
@@ -115,7 +122,7 @@ export class LayoutRepository implements Repository {
     if ((await fileSize(path)) === upload.size) return upload.discard();
     await upload.sink.sync();
     await rename(upload.sink.path, path);
-    await syncFolder(join(this.#place.folder, "blobs", digestAlgorithmOf(digest)));
+    this.#unsynced.add(digestAlgorithmOf(digest));
   }
 
   async remove(digest: Digest): Promise<"removed" | "absent"> {
@@ -135,11 +142,18 @@ export class LayoutRepository implements Repository {
       .catch(() => undefined)
       .then(() => {
         this.#queued = undefined;
-        const text = JSON.stringify(this.catalog.toIndex());
-        this.#saving = writeWhole(join(this.#place.folder, "index.json"), text, this.#place.pending);
+        this.#saving = this.#write();
         return this.#saving;
       });
     return this.#queued;
+  }
+
+  async #write(): Promise<void> {
+    const text = JSON.stringify(this.catalog.toIndex());
+    const folders = [...this.#unsynced];
+    this.#unsynced.clear();
+    for (const algorithm of folders) await syncFolder(join(this.#place.folder, "blobs", algorithm));
+    await writeWhole(join(this.#place.folder, "index.json"), text, this.#place.pending);
   }
 }
 

@@ -212,15 +212,30 @@ class Request {
       response.end(body.kind === "bytes" ? body.bytes : undefined);
       return;
     }
-    const source =
-      body.kind === "stream" ? await body.open() : Readable.from(body.kind === "bytes" ? [body.bytes] : [], { objectMode: false });
-    if (body.kind === "stream" && body.size === 0) {
-      source.destroy();
+    if (body.kind === "stream" && stages.length === 0) {
+      if (body.size > 0) await body.copyTo((piece) => this.#write(piece));
       response.end();
       return;
     }
-    if (stages.length > 0) response.flushHeaders();
-    await pipeline(stages.length === 0 ? source : compose(source, ...stages), response);
+    const pieces = body.kind === "bytes" ? [body.bytes] : [];
+    const source = body.kind === "stream" && body.size > 0 ? await body.open() : Readable.from(pieces, { objectMode: false });
+    response.flushHeaders();
+    await pipeline(compose(source, ...stages), response);
+  }
+
+  /** Settled when the piece has left for the kernel, so its memory is free again; fails when the connection is gone. */
+  async #write(piece: Uint8Array): Promise<void> {
+    const response = this.#response;
+    await new Promise<void>((resolve, reject) => {
+      const gone = () => reject(new ConnectionCut("reset"));
+      if (response.destroyed) return gone();
+      response.once("close", gone);
+      response.write(piece, (error) => {
+        response.off("close", gone);
+        if (error) reject(error);
+        else resolve();
+      });
+    });
   }
 
   /** Ends the connection as a fault rule says, or because an answer broke off in the middle. */

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { digestAlgorithmOf, digestOf, type ByteStream, type Chunks, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
 import { Catalog } from "./catalog.ts";
 import { SinkUpload, type UploadSink } from "./pending-upload.ts";
-import { SizeMismatch, type PendingUpload, type RegistryStorage, type Repository } from "./storage.ts";
+import { SizeMismatch, type PendingUpload, type PieceSink, type RegistryStorage, type Repository } from "./storage.ts";
 
 /** Pieces of a blob in order; never joined, so a large blob needs no second copy. */
 interface MemoryBlob {
@@ -80,6 +80,10 @@ class MemoryRepository implements Repository {
 
   async open(digest: Digest, start: number, end: number): Promise<ByteStream> {
     return Readable.from(slices(this.#blobs.get(digest)?.pieces ?? [], start, end), { objectMode: false });
+  }
+
+  async copyTo(digest: Digest, start: number, end: number, sink: PieceSink): Promise<void> {
+    for await (const piece of slices(this.#blobs.get(digest)?.pieces ?? [], start, end)) await sink(piece);
   }
 
   async readManifest(digest: Digest): Promise<Buffer> {

@@ -12,8 +12,8 @@ export interface UploadSink {
   discard(): Promise<void>;
 }
 
-/** Pieces are gathered to this size before they are written: one system call for sixteen chunks of a socket. */
-const batchBytes = 1024 * 1024;
+/** Pieces are gathered to this size before they are written: one system call for eight chunks of a socket. */
+const batchBytes = 512 * 1024;
 
 /**
  * Hashes while it writes: the hash of a batch is taken while the one before is on its way to the disk, so both cores

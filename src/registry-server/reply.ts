@@ -1,11 +1,17 @@
 import type { ByteStream } from "../bytes/index.ts";
+import type { PieceSink } from "./storage.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** What a handler answers with. `open` is called only when the body is really sent (not for HEAD). */
+/** What a handler answers with. `open` or `copyTo` is called only when the body is really sent (not for HEAD). */
 export type ReplyBody =
   | { readonly kind: "none" }
   | { readonly kind: "bytes"; readonly bytes: Buffer }
-  | { readonly kind: "stream"; readonly size: number; readonly open: () => Promise<ByteStream> };
+  | {
+      readonly kind: "stream";
+      readonly size: number;
+      readonly open: () => Promise<ByteStream>;
+      readonly copyTo: (sink: PieceSink) => Promise<void>;
+    };
 
 /** An answer as a value, so that vendor profiles and fault rules can change it before a byte is sent. Header names are in lower case. */
 export interface Reply {

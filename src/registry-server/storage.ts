@@ -20,6 +20,11 @@ export interface Repository {
   sizeOf(digest: Digest): Promise<number | undefined>;
   /** Bytes `[start, end)`; the caller ends the stream. */
   open(digest: Digest, start: number, end: number): Promise<ByteStream>;
+  /**
+   * Hands bytes `[start, end)` to a sink piece by piece. A piece is valid until the sink's promise is settled: its memory is
+   * used again, so that a large blob leaves no garbage.
+   */
+  copyTo(digest: Digest, start: number, end: number, sink: PieceSink): Promise<void>;
   /** A manifest's exact bytes, checked against the digest. */
   readManifest(digest: Digest): Promise<Buffer>;
   writeManifest(digest: Digest, bytes: Buffer): Promise<void>;
@@ -31,6 +36,8 @@ export interface Repository {
   /** Makes all changes of the catalog so far lasting. */
   save(): Promise<void>;
 }
+
+export type PieceSink = (piece: Uint8Array) => Promise<void>;
 
 /** Bytes of a blob that is being pushed. One request uses it at a time. */
 export interface PendingUpload {
