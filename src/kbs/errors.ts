@@ -41,6 +41,8 @@ export const kbsErrors = {
     category: "no-key",
     summary: "The root key is missing, malformed, or not the one this store was sealed with.",
   },
+  ERR_KBS_AUDIT_UNWRITABLE: { category: "unavailable", summary: "The audit log of the Key Broker Service cannot be written." },
+  ERR_KBS_AUDIT_BROKEN: { category: "integrity", summary: "The audit log was edited, cut or reordered." },
   ERR_KBS_LISTEN_FAILED: { category: "io", summary: "The Key Broker Service could not listen on its address." },
 } as const satisfies ErrorTable;
 

@@ -9,9 +9,8 @@ export {
   type KeyTarget,
   type ResourcePath,
 } from "./protocol/resource-path.ts";
-export type { Attester, EvidenceClaims, EvidenceOptions, EvidenceRequest, EvidenceVerifier } from "./protocol/evidence.ts";
+export type { EvidenceClaims, EvidenceRequest, EvidenceVerifier } from "./protocol/evidence.ts";
 export type { Appraisal, AppraisalInput, AttestationPolicy, PolicyDecision, ReleaseInput, ResourcePolicy } from "./protocol/policy-seam.ts";
-export { fitToField } from "./protocol/runtime-data.ts";
 export { tees, type TeeName } from "./protocol/tee-names.ts";
 export { statusOf, tierOf, trustClaims, type TrustClaim, type TrustTier, type TrustVector } from "./protocol/trust-vector.ts";
 export type { InitData } from "./protocol/messages.ts";
@@ -28,8 +27,18 @@ export {
 } from "./client/admin-client.ts";
 export type { CallOptions as KbsCallOptions, KbsTransportOptions } from "./client/transport.ts";
 export type { TeeKeyAlgorithm } from "./client/tee-key-pair.ts";
-export { sampleAttester } from "./client/sample-attester.ts";
-export { serveKbs, type KbsServer, type KbsServerOptions, type LogEvent } from "./server/serve.ts";
+export { serveKbs } from "./server/serve.ts";
+export type { KbsServer, KbsServerOptions } from "./server/options.ts";
+export type { LogEvent } from "./server/observe.ts";
+export type { AuditOptions } from "./server/audit-parts.ts";
+export type { ClientCertificate } from "./server/call.ts";
+export type { Rate } from "./server/rate-limit.ts";
+export type { AttestationJob, AttestationOutcome, AttestationService } from "./server/attestation-service.ts";
+export type { AuditEntry, AuditHead, AuditRecord } from "./audit/record.ts";
+export { verifyAuditLog, type AuditBreak, type AuditVerdict, type AuditVerifyOptions } from "./audit/verify-log.ts";
+export { readRecords as readAuditRecords } from "./audit/read-log.ts";
+export type { PolicyEngine, PolicyLanguage, PolicyPurpose, StoredPolicy } from "./policies/policy-store.ts";
+export type { ReferenceValue } from "./policies/reference-values.ts";
 export type { TlsMaterial } from "./server/http-server.ts";
 export type { ServerLimits } from "./server/limits.ts";
 export { generateRootKey, localRootKey, openRootKeyFile, parseRootKey, type RootKey } from "./keys/root-key.ts";
@@ -37,4 +46,4 @@ export { openDirectoryStore } from "./stores/directory-store.ts";
 export { openMemoryStore } from "./stores/memory-store.ts";
 export type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./stores/secret-store.ts";
 export { adminActions, type AdminAction, type Grant } from "./tokens/grants.ts";
-export type { AdminIdentity, AdminTokenVerifier } from "./tokens/admin-tokens.ts";
+export type { AdminIdentity, AdminTokenVerifier, TokenUse } from "./tokens/admin-tokens.ts";

@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sampleAttester } from "../../src/attestation/index.ts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   connectKbs,
   connectKbsAdmin,
   openDirectoryStore,
   openRootKeyFile,
-  sampleAttester,
   serveKbs,
   type KbsAdmin,
   type KbsClient,

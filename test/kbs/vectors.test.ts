@@ -1,9 +1,9 @@
 import { flattenedDecrypt, importJWK } from "jose";
 import { describe, expect, it } from "vitest";
 import { sealResponse, openResponse, type ResponseJwe, type TeePrivateKey } from "../../src/kbs/protocol/response-jwe.ts";
-import { deviceReportData, primaryReportData, sha384 } from "../../src/kbs/protocol/runtime-data.ts";
+import { deviceReportData, primaryReportData } from "../../src/kbs/protocol/runtime-data.ts";
 import { parseTeePublicKey, type EcCurve, type TeePublicKey } from "../../src/kbs/protocol/tee-key.ts";
-import { sampleAttester } from "../../src/kbs/index.ts";
+import { jsonDigest, sampleAttester } from "../../src/attestation/index.ts";
 
 const plaintext = Buffer.from("test-image-kek-0123456789abcdef!!");
 
@@ -119,7 +119,7 @@ describe("the runtime data digest", () => {
   });
 
   it("agrees with the vector of Trustee's own test", () => {
-    expect(sha384({ b: 1, a: "test", c: { d: "e" } }).toString("hex")).toBe(
+    expect(jsonDigest({ b: 1, a: "test", c: { d: "e" } }).toString("hex")).toBe(
       "e71ce8e70d814ba6639c3612ebee0ff1f76f650f8dbb5e47157e0f3f525cd22c4597480a186427c813ca941da78870c3",
     );
   });

@@ -1,6 +1,6 @@
+import type { Attester } from "../../attestation/index.ts";
 import { decodeBase64Url, parseJson } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
-import type { Attester } from "../protocol/evidence.ts";
 import {
   attestationBody,
   isProtocolVersion,

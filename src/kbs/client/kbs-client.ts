@@ -1,5 +1,5 @@
+import type { Attester } from "../../attestation/index.ts";
 import { KbsError } from "../errors.ts";
-import type { Attester } from "../protocol/evidence.ts";
 import { protocolPrefix, sessionCookieName, type InitData } from "../protocol/messages.ts";
 import { formatResourcePath, parseResourceUri } from "../protocol/resource-path.ts";
 import { openResponse, parseResponseJwe } from "../protocol/response-jwe.ts";

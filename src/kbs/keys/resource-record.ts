@@ -25,8 +25,13 @@ export interface ResourceInfo {
   readonly kind: "secret" | "key";
   readonly createdAt: string;
   readonly createdBy: string;
-  /** The version that is released. */
+  /** The newest version: what new image layers are wrapped under. */
   readonly current: number;
+  /**
+   * The version that the plain name releases; the others are `name.vN`. A put moves it to the new version; a rotation
+   * leaves it, for images in the field name the key they were wrapped under.
+   */
+  readonly released: number;
   readonly versions: readonly VersionInfo[];
   /** Days after which a key should be rotated. */
   readonly rotationDays?: number | undefined;
@@ -60,17 +65,11 @@ function jsonOfValue(value: StoredValue): unknown {
 export function parseResource(bytes: Buffer, path: string): ResourceDocument {
   const value = parseJson(bytes, { maxBytes: 8 << 20, maxDepth: 6, subject: `the record of ${path}` });
   if (!isObject(value) || value["format"] !== format || value["path"] !== path || !Array.isArray(value["versions"])) throw foreign(path);
-  const { kind, createdAt, createdBy, current, rotationDays } = value;
-  if (
-    (kind !== "secret" && kind !== "key") ||
-    typeof createdAt !== "string" ||
-    typeof createdBy !== "string" ||
-    typeof current !== "number"
-  ) {
-    throw foreign(path);
-  }
+  const { kind, createdAt, createdBy, current, released, rotationDays } = value;
+  if ((kind !== "secret" && kind !== "key") || typeof createdAt !== "string" || typeof createdBy !== "string") throw foreign(path);
+  if (typeof current !== "number" || typeof released !== "number") throw foreign(path);
   const versions = value["versions"].map((version: unknown) => parseVersion(version, path));
-  return { path, kind, createdAt, createdBy, current, versions, ...(typeof rotationDays === "number" ? { rotationDays } : {}) };
+  return { path, kind, createdAt, createdBy, current, released, versions, ...(typeof rotationDays === "number" ? { rotationDays } : {}) };
 }
 
 function parseVersion(value: unknown, path: string): StoredVersion {

@@ -31,6 +31,8 @@ export interface PutRequest {
   readonly now: Date;
   readonly kind?: "secret" | "key" | undefined;
   readonly rotationDays?: number | undefined;
+  /** Whether the plain name releases the new version (a put) or goes on with the former one (a rotation). */
+  readonly release?: "new" | "former" | undefined;
 }
 
 /** A released value and the version it is. */
@@ -56,7 +58,7 @@ export class ResourceVault {
   }
 
   /**
-   * The current value, or the one that a tag `name.vN` selects. `undefined` when there is no such resource or version.
+   * The released value, or the one that a tag `name.vN` selects. `undefined` when there is no such resource or version.
    * Throws `ERR_KBS_KEY_UNAVAILABLE` for one that is disabled or destroyed.
    */
   async read(path: ResourcePath): Promise<ResourceValue | undefined> {
@@ -70,6 +72,14 @@ export class ResourceVault {
       });
     }
     return { value: await this.#valueOf(document.path, version), version: version.version, info: infoOf(document) };
+  }
+
+  /** The newest value, to wrap new layers under. Throws as {@link read}. */
+  async readCurrent(path: ResourcePath): Promise<ResourceValue | undefined> {
+    const info = await this.describe(path);
+    return info === undefined || info.current === info.released
+      ? this.read(path)
+      : this.read({ ...path, tag: `${path.tag}.v${info.current}` });
   }
 
   /** The resource without its values; `name.vN` is not resolved. */
@@ -95,18 +105,20 @@ export class ResourceVault {
         createdAt: at,
         createdBy: request.by,
         current: version,
+        released: version,
         versions: [],
         ...(request.rotationDays === undefined ? {} : { rotationDays: request.rotationDays }),
       };
+      const released = request.release === "former" ? base.released : version;
       const versions = [...base.versions, added];
-      const kept = versions.slice(-maxVersions);
+      const kept = versions.filter((candidate, index) => index >= versions.length - maxVersions || candidate.version === released);
       const condition: WriteCondition = existing === undefined ? { kind: "absent" } : { kind: "revision", revision: existing.revision };
-      const written = await this.#save({ ...base, current: version, versions: kept }, condition);
+      const written = await this.#save({ ...base, current: version, released, versions: kept }, condition);
       if (written === "conflict") {
         await this.#dropValue(value);
         continue;
       }
-      for (const old of versions.slice(0, -maxVersions)) await this.#dropValue(old.value);
+      for (const old of versions) if (!kept.includes(old)) await this.#dropValue(old.value);
       return { outcome: existing === undefined ? "created" : "updated", version };
     }
     throw busy(path);
@@ -187,7 +199,7 @@ export class ResourceVault {
     const selected = exact === undefined ? versionTag(path) : undefined;
     const document =
       exact?.document ?? (selected === undefined ? undefined : (await this.#load(formatResourcePath(selected.path)))?.document);
-    const number = selected?.version ?? document?.current;
+    const number = selected?.version ?? document?.released;
     const version = document?.versions.find((candidate) => candidate.version === number);
     return document === undefined || version === undefined ? undefined : { document, version };
   }

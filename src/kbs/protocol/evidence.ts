@@ -1,22 +1,5 @@
 import type { TeeName } from "./tee-names.ts";
 
-export interface EvidenceOptions {
-  readonly signal?: AbortSignal | undefined;
-}
-
-/**
- * Collects evidence inside a guest.
- *
- * `collect` receives the 48 bytes of the runtime-data digest, fits them to its hardware's field (zero padded at the end)
- * and returns the evidence JSON of its TEE, as RCAR carries it. It throws when the hardware is not there; it never
- * returns evidence for other report data.
- */
-export interface Attester {
-  /** The TEE's name in the protocol: `tdx`, `snp`, `sample`. */
-  readonly tee: TeeName;
-  collect(reportData: Uint8Array, options?: EvidenceOptions): Promise<unknown>;
-}
-
 /** Evidence of one device, with what it must bind. */
 export interface EvidenceRequest {
   readonly tee: TeeName;

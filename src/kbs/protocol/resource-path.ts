@@ -17,7 +17,7 @@ export interface KeyTarget {
 const segmentGrammar = /^[a-zA-Z0-9_-][a-zA-Z0-9_.-]*$/;
 /** A directory name on every file system, with room for a suffix. Trustee sets no limit of its own. */
 const maxSegmentLength = 200;
-const uriGrammar = /^kbs:\/\/([^/?#]*)\/([^?#]*)$/;
+const uriGrammar = /^kbs(?:\+resource)?:\/\/([^/?#]*)\/([^?#]*)$/;
 
 function isSegment(text: string | undefined): text is string {
   return text !== undefined && text.length <= maxSegmentLength && segmentGrammar.test(text);
@@ -39,7 +39,8 @@ export function formatResourcePath(path: ResourcePath): string {
 
 /**
  * Parses `kbs://[host[:port]]/repository/type/tag`. The host is ignored, as in every CoCo guest: which service is asked
- * is configuration, never the annotation's choice. Queries and `kbs+plugin` URIs are refused. Throws
+ * is configuration, never the annotation's choice. `kbs+resource://` is the same; queries and URIs of
+ * other plugins are refused. Throws
  * `ERR_KBS_URI_MALFORMED`.
  */
 export function parseResourceUri(uri: string): ResourcePath {

@@ -41,6 +41,7 @@ export const wireErrors = {
   "internal-error": { status: 500, type: "PluginInternalError" },
   "read-only": { status: 501, type: "PluginInternalError" },
   "storage-unavailable": { status: 503, type: "StorageBackendInitialization" },
+  "audit-unavailable": { status: 503, type: "PluginInternalError" },
   overloaded: { status: 503, type: "HTTPFailed" },
   "shutting-down": { status: 503, type: "HTTPFailed" },
 } as const satisfies Readonly<Record<string, WireErrorRow>>;

@@ -1,12 +1,6 @@
 import { describeCause, ToolError } from "../../errors/index.ts";
 import type { EvidenceVerifier } from "../protocol/evidence.ts";
-import {
-  digestOfEvidence,
-  parseAdditionalEvidence,
-  type AttestationRequest,
-  type AuthRequest,
-  type InitData,
-} from "../protocol/messages.ts";
+import { parseAdditionalEvidence, type AttestationRequest, type AuthRequest } from "../protocol/messages.ts";
 import type { AttestationPolicy } from "../protocol/policy-seam.ts";
 import { deviceReportData, primaryReportData } from "../protocol/runtime-data.ts";
 import { tees, type TeeName } from "../protocol/tee-names.ts";
@@ -39,19 +33,20 @@ export interface AttestationService {
 /** Appraises evidence in this process: verifiers, then the attestation policy, then our own token. */
 export class BuiltInAttestation implements AttestationService {
   readonly #verifiers: ReadonlyMap<TeeName, EvidenceVerifier>;
-  readonly #policy: AttestationPolicy;
+  readonly #policyFor: (deviceClass: string) => Promise<AttestationPolicy>;
   readonly #tokens: AttestationTokens;
   readonly #referenceValue: (now: Date) => Promise<(name: string) => unknown>;
 
   constructor(parts: {
     readonly verifiers: readonly EvidenceVerifier[];
-    readonly policy: AttestationPolicy;
+    /** The policy for a class of devices. */
+    readonly policyFor: (deviceClass: string) => Promise<AttestationPolicy>;
     readonly tokens: AttestationTokens;
     /** Reads the reference values that are valid now. */
     readonly referenceValues: (now: Date) => Promise<(name: string) => unknown>;
   }) {
     this.#verifiers = new Map(parts.verifiers.flatMap((verifier) => verifier.tees.map((tee) => [tee, verifier] as const)));
-    this.#policy = parts.policy;
+    this.#policyFor = parts.policyFor;
     this.#tokens = parts.tokens;
     this.#referenceValue = parts.referenceValues;
   }
@@ -90,8 +85,9 @@ export class BuiltInAttestation implements AttestationService {
         ...(verified.initData === undefined ? {} : { init_data: verified.initData }),
         ...shared,
       };
-      const appraisal = await this.#policy.appraise({ tee: device.tee, deviceClass, input: evidence, now, referenceValue });
-      devices.push({ name: `${deviceClass}${index}`, policyId: this.#policy.id, evidence, ...appraisal });
+      const policy = await this.#policyFor(deviceClass);
+      const appraisal = await policy.appraise({ tee: device.tee, deviceClass, input: evidence, now, referenceValue });
+      devices.push({ name: `${deviceClass}${index}`, policyId: policy.id, evidence, ...appraisal });
     }
     const { token, tokenId } = this.#tokens.issue(devices, now);
     return {

@@ -1,6 +1,15 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { Refusal } from "./refusal.ts";
 
+/** What a client's certificate says about it. */
+export interface ClientCertificate {
+  readonly commonName: string;
+  /** `URI:spiffe://…`, `DNS:…`, as Node prints subject alternative names. */
+  readonly alternativeNames: readonly string[];
+  /** SHA-256, lower-case hex. */
+  readonly fingerprint: string;
+}
+
 /** One request, parsed as far as the router needs. */
 export interface Call {
   readonly requestId: string;
@@ -9,8 +18,10 @@ export interface Call {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingMessage["headers"];
-  /** Address of the peer. */
+  /** Address of the caller; behind a trusted proxy, the one that it names. */
   readonly remote: string;
+  /** The certificate of a client that one of the configured authorities vouches for. */
+  readonly clientCertificate: ClientCertificate | undefined;
   /** The body, whole. Throws a `body-too-large` refusal. */
   body(maxBytes: number): Promise<Buffer>;
   /** The raw request, for the parts that need its socket. */

@@ -2,9 +2,11 @@ import { randomUUID } from "node:crypto";
 import { createServer as createPlainServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type ServerOptions as TlsOptions } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
-import { readBody, type Call, type Reply } from "./call.ts";
+import { readBody, type Call, type ClientCertificate, type Reply } from "./call.ts";
+import type { ClientAddress } from "./client-address.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 
@@ -23,6 +25,10 @@ export interface HttpServerRequest {
   readonly limits: ServerLimits;
   /** Answers one request; whatever it throws becomes an error body. */
   readonly answer: (call: Call) => Promise<Reply>;
+  /** Who sent a request, when proxies stand before us. */
+  readonly clientAddress: ClientAddress;
+  /** The status of a refusal; its own one unless somebody compares us with Trustee. */
+  readonly statusOf: (refusal: Refusal) => number;
   /** Hears of each finished request. */
   readonly observe: (event: RequestEvent) => void;
 }
@@ -38,6 +44,7 @@ export interface RequestEvent {
 
 export interface HttpServer {
   readonly address: AddressInfo;
+  readonly connections: () => number;
   /** New certificates, for connections from now on. */
   reloadTls(tls: TlsMaterial): void;
   /** Takes no new requests, ends those under way, then returns. */
@@ -78,8 +85,14 @@ export async function startHttpServer(request: HttpServerRequest): Promise<HttpS
   });
   const address = server.address();
   if (address === null || typeof address === "string") throw new KbsError("ERR_KBS_LISTEN_FAILED", { message: "no address to listen on" });
+  const open = new Set<Socket>();
+  server.on("connection", (socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+  });
   return {
     address,
+    connections: () => open.size,
     reloadTls: (material) => {
       if ("setSecureContext" in server && typeof server.setSecureContext === "function") server.setSecureContext(tlsOptionsOf(material));
     },
@@ -110,7 +123,7 @@ async function serveOne(
   response: ServerResponse,
 ): Promise<void> {
   const start = performance.now();
-  const call = callOf(message);
+  const call = callOf(server, message);
   let reply: Reply;
   let refusal: Refusal | undefined;
   try {
@@ -118,7 +131,7 @@ async function serveOne(
     reply = await server.answer(call);
   } catch (error) {
     refusal = refusalOf(error);
-    reply = replyOf(refusal, call.requestId);
+    reply = replyOf(refusal, server.statusOf(refusal), call.requestId);
   }
   const body = typeof reply.body === "string" ? Buffer.from(reply.body, "utf8") : (reply.body ?? Buffer.alloc(0));
   const unread = !message.complete;
@@ -144,7 +157,7 @@ async function serveOne(
   });
 }
 
-function callOf(message: IncomingMessage): Call {
+function callOf(server: HttpServerRequest, message: IncomingMessage): Call {
   const [path, query] = splitOnce(message.url ?? "", "?");
   return {
     requestId: requestIdOf(message),
@@ -152,7 +165,8 @@ function callOf(message: IncomingMessage): Call {
     path,
     query: new URLSearchParams(query),
     headers: message.headers,
-    remote: message.socket.remoteAddress ?? "",
+    remote: server.clientAddress(message.socket.remoteAddress ?? "", headerText(message, "x-forwarded-for")),
+    clientCertificate: certificateOf(message.socket),
     raw: message,
     body: (maxBytes) => readBody(message, maxBytes),
   };
@@ -166,13 +180,28 @@ function requestIdOf(message: IncomingMessage): string {
   return trace ?? randomUUID();
 }
 
-function replyOf(refusal: Refusal, requestId: string): Reply {
+function replyOf(refusal: Refusal, status: number, requestId: string): Reply {
   const retryAfter = refusal.retryAfterSeconds;
   return {
-    status: refusal.status,
+    status,
     headers: { "content-type": "application/json", ...(retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }) },
     body: refusal.body(requestId),
   };
+}
+
+/** The certificate of a peer, when one of the configured authorities vouches for it. */
+function certificateOf(socket: Socket): ClientCertificate | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return undefined;
+  const commonName = /^CN=(.*)$/m.exec(certificate.subject)?.[1] ?? "";
+  const alternativeNames = (certificate.subjectAltName ?? "").split(", ").filter((name) => name !== "");
+  return { commonName, alternativeNames, fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase() };
+}
+
+function headerText(message: IncomingMessage, name: string): string | undefined {
+  const value = message.headers[name];
+  return Array.isArray(value) ? value.join(",") : value;
 }
 
 /** A request that never became one: too long a head, too slow, not HTTP. */

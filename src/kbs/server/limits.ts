@@ -1,3 +1,5 @@
+import type { Rate } from "./rate-limit.ts";
+
 /** What a stranger may ask of a service. */
 export interface ServerLimits {
   /** Bytes of a request body. */
@@ -12,6 +14,10 @@ export interface ServerLimits {
   readonly maxConnections: number;
   /** Attestations that are judged at the same time; more wait, then are refused. */
   readonly maxConcurrentAttestations: number;
+  /** Per address of a caller. */
+  readonly addressRate: Rate;
+  /** Per administrator. */
+  readonly subjectRate: Rate;
   /** How long a handshake may take. */
   readonly sessionLifetimeMs: number;
 }
@@ -24,5 +30,7 @@ export const defaultLimits: ServerLimits = {
   keepAliveTimeoutMs: 65_000,
   maxConnections: 4096,
   maxConcurrentAttestations: 64,
+  addressRate: { perSecond: 500, burst: 2000 },
+  subjectRate: { perSecond: 200, burst: 1000 },
   sessionLifetimeMs: 5 * 60_000,
 };

@@ -1,10 +1,14 @@
-import { parseResourcePath } from "../protocol/resource-path.ts";
-import { parseAttestationRequest, parseAuthRequest, protocolPrefix, sessionCookieName } from "../protocol/messages.ts";
+import { memberAt } from "../protocol/shape.ts";
+import { KbsError } from "../errors.ts";
+import { digestOfEvidence, parseAttestationRequest, parseAuthRequest, protocolPrefix, sessionCookieName } from "../protocol/messages.ts";
+import type { PolicyDecision, ReleaseInput, ResourcePolicy } from "../protocol/policy-seam.ts";
+import { formatResourcePath, parseResourcePath } from "../protocol/resource-path.ts";
 import { sealResponse } from "../protocol/response-jwe.ts";
 import type { AttestationClaims } from "../tokens/attestation-tokens.ts";
+import { audited, type AuditNote } from "./audited.ts";
 import { bearerOf, cookieOf, jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
 import type { Parameters, Route } from "./router.ts";
 import type { Session } from "./sessions.ts";
 
@@ -19,14 +23,28 @@ export function rcarRoutes(context: ServiceContext): readonly Route[] {
       name: "resource",
       handle: (call, parameters) => release(context, call, parameters),
     },
+    // Last of all routes: whatever else stands where a plugin's name would.
+    {
+      method: "GET",
+      pattern: `${protocolPrefix}/:plugin/*path`,
+      name: "plugin",
+      handle: (call, parameters) => noPlugin(context, call, parameters),
+    },
   ];
 }
 
 async function challenge(context: ServiceContext, call: Call): Promise<Reply> {
-  const request = parseAuthRequest(await call.body(context.limits.maxBodyBytes), { maxBytes: context.limits.maxBodyBytes });
-  const session = context.sessions.begin(request, context.now());
-  const cookie = context.sessions.cookieOf(session, context.transport);
-  return jsonReply({ nonce: session.nonce, "extra-params": "" }, { "set-cookie": cookie });
+  context.metrics.authRequests();
+  try {
+    const request = parseAuthRequest(await call.body(context.limits.maxBodyBytes), { maxBytes: context.limits.maxBodyBytes });
+    const session = context.sessions.begin(request, context.now());
+    const cookie = context.sessions.cookieOf(session, context.transport);
+    context.metrics.authSuccesses();
+    return jsonReply({ nonce: session.nonce, "extra-params": "" }, { "set-cookie": cookie });
+  } catch (cause) {
+    context.metrics.authErrors();
+    throw cause;
+  }
 }
 
 async function attest(context: ServiceContext, call: Call): Promise<Reply> {
@@ -34,9 +52,30 @@ async function attest(context: ServiceContext, call: Call): Promise<Reply> {
   const session = requireSession(context, call, now);
   const body = await call.body(context.limits.maxBodyBytes);
   if (session.token !== undefined) return attested(context, session, session.token);
-  const request = parseAttestationRequest(body, session.request.version, { maxBytes: context.limits.maxBodyBytes });
-  const { token } = await context.attestation.attest({ session, request, now, maxBytes: context.limits.maxBodyBytes });
-  return attested(context, context.sessions.attest(session, token, now), token);
+  const { tee } = session.request;
+  const start = performance.now();
+  context.metrics.attestationRequests();
+  try {
+    const token = await audited(context, call, { action: "attest", record: "always" }, async (note) => {
+      note.actor = `guest:${tee}`;
+      note.evidence = digestOfEvidence(body);
+      const request = parseAttestationRequest(body, session.request.version, { maxBytes: context.limits.maxBodyBytes });
+      const outcome = await context.attestationSlots.run(() =>
+        context.attestation.attest({ session, request, now, maxBytes: context.limits.maxBodyBytes }),
+      );
+      note.token = outcome.tokenId;
+      note.reasons = [...outcome.devices, ...outcome.reasons];
+      return outcome.token;
+    });
+    context.metrics.attestationSuccesses({ tee_type: tee });
+    return attested(context, context.sessions.attest(session, token, now), token);
+  } catch (cause) {
+    if (refusalOf(cause).status < 500) context.metrics.attestationFailures({ tee_type: tee });
+    else context.metrics.attestationErrors();
+    throw cause;
+  } finally {
+    context.metrics.attestationDuration({ tee }, (performance.now() - start) / 1000);
+  }
 }
 
 function attested(context: ServiceContext, session: Session, token: string): Reply {
@@ -44,32 +83,69 @@ function attested(context: ServiceContext, session: Session, token: string): Rep
 }
 
 function requireSession(context: ServiceContext, call: Call, now: Date): Session {
+  const failed = "Attestation error: RCAR handshake Attest failed:";
   const cookie = cookieOf(call, sessionCookieName);
-  if (cookie === undefined) throw new Refusal("session-missing", "Attestation error: RCAR handshake Attest failed: no session cookie");
+  if (cookie === undefined) throw new Refusal("session-missing", `${failed} no session cookie`);
   const session = context.sessions.open(cookie, now);
-  if (session === "malformed")
-    throw new Refusal("session-missing", "Attestation error: RCAR handshake Attest failed: the session cookie is not of this service");
-  if (session === "expired")
-    throw new Refusal("session-expired", "Attestation error: RCAR handshake Attest failed: the session has expired");
+  if (session === "malformed") throw new Refusal("session-missing", `${failed} the session cookie is not of this service`);
+  if (session === "expired") throw new Refusal("session-expired", `${failed} the session has expired`);
   return session;
 }
 
 async function release(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
-  const claims = await authorize(context, call);
-  const path = parseResourcePath(parameters["path"] ?? "");
-  const policy = await context.resourcePolicy();
-  const decision = await policy.evaluate({
+  const resource = parameters["path"] ?? "";
+  if (cookieOf(call, sessionCookieName) === undefined && bearerOf(call) === undefined) {
+    context.metrics.keyAccessRefused({ reason: "token-missing" });
+    throw new Refusal("token-missing", "Attestation Token not found");
+  }
+  try {
+    const reply = await audited(context, call, { action: "release", resource, record: "always" }, (note) =>
+      releaseTo(context, call, resource, note),
+    );
+    context.metrics.resourceReads();
+    return reply;
+  } catch (cause) {
+    context.metrics.keyAccessRefused({ reason: refusalOf(cause).code });
+    throw cause;
+  }
+}
+
+async function releaseTo(context: ServiceContext, call: Call, resource: string, note: AuditNote): Promise<Reply> {
+  const guest = await authorize(context, call);
+  note.actor = nameOfGuest(guest);
+  if (guest.tokenId !== undefined) note.token = guest.tokenId;
+  const path = parseResourcePath(resource);
+  const policy = (await context.policies.governing(formatResourcePath(path))) ?? context.fallbackPolicy;
+  note.policy = `${policy.id} ${policy.digest}`;
+  const decision = await decide(context, policy, {
     plugin: "resource",
     resourcePath: [path.repository, path.type, path.tag],
     query: Object.fromEntries(call.query),
-    claims: claims.claims,
+    claims: guest.claims,
     now: context.now(),
   });
   if (!decision.allow) throw new Refusal("policy-denied", "Access denied by policy", { reasons: decision.reasons });
+  if (decision.reasons.length > 0) note.reasons = decision.reasons;
   const found = await context.vault.read(path);
   // Only who may have it learns that it is not there.
   if (found === undefined) throw new Refusal("resource-not-found", "Plugin internal error: no such resource");
-  return jsonReply(sealResponse(found.value, claims.teePublicKey));
+  note.version = found.version;
+  return jsonReply(sealResponse(found.value, guest.teePublicKey));
+}
+
+/** Evaluates a policy; one that fails to evaluate denies. */
+export async function decide(context: ServiceContext, policy: ResourcePolicy, input: ReleaseInput): Promise<PolicyDecision> {
+  context.metrics.policyEvaluations();
+  try {
+    const decision = await policy.evaluate(input);
+    if (decision.allow) context.metrics.policyApprovals();
+    else context.metrics.policyViolations();
+    return decision;
+  } catch (cause) {
+    context.metrics.policyErrors();
+    const why = cause instanceof KbsError ? cause.message : "it failed to evaluate";
+    return { allow: false, reasons: [`the policy ${policy.id} denies: ${why}`] };
+  }
 }
 
 /** The claims of an attested guest: of the cookie's session first, then of the bearer token. */
@@ -80,4 +156,25 @@ async function authorize(context: ServiceContext, call: Call): Promise<Attestati
   const token = (typeof session === "object" ? session.token : undefined) ?? bearerOf(call);
   if (token === undefined) throw new Refusal("token-missing", "Attestation Token not found");
   return context.tokens.verify(token, now);
+}
+
+/** The name of a guest in the audit: its TEE and measurement. */
+function nameOfGuest(guest: AttestationClaims): string {
+  const evidence = memberAt(guest.claims, "submods", "cpu0", "ear.veraison.annotated-evidence");
+  for (const [tee, ...path] of [
+    ["snp", "measurement"],
+    ["tdx", "quote", "body", "mr_td"],
+    ["sgx", "body", "mr_enclave"],
+    ["az-snp-vtpm", "measurement"],
+    ["sample", "launch_digest"],
+  ] as const) {
+    const measurement = memberAt(evidence, tee, ...path);
+    if (typeof measurement === "string") return `guest:${tee}:${measurement.slice(0, 128)}`;
+  }
+  return "guest:unidentified";
+}
+
+async function noPlugin(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
+  await authorize(context, call);
+  throw new Refusal("plugin-not-found", `Plugin ${(parameters["plugin"] ?? "").slice(0, 60)} not found`);
 }

@@ -38,6 +38,12 @@ export class Refusal extends Error {
   }
 }
 
+/** The status that Trustee gives: 404 for an unknown path or plugin, 401 for everything else. Source: Trustee, kbs/src/error.rs. */
+export function trusteeStatusOf(refusal: Refusal): number {
+  const { type } = wireErrors[refusal.code];
+  return type === "InvalidRequestPath" || type === "PluginNotFound" ? 404 : 401;
+}
+
 /** How an error of the parts below is answered. Anything unexpected is an internal error without detail. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
@@ -57,6 +63,8 @@ export function refusalOf(error: unknown): Refusal {
       return new Refusal("token-invalid", `Token Verifier error: ${error.message}`, { cause: error });
     case "ERR_KBS_KEY_UNAVAILABLE":
       return new Refusal("key-disabled", error.message, { cause: error });
+    case "ERR_KBS_NOT_FOUND":
+      return new Refusal("object-not-found", error.message, { cause: error });
     case "ERR_KBS_CONFLICT":
       return new Refusal("resource-changed", error.message, { cause: error });
     case "ERR_KBS_STORE_READ_ONLY":
@@ -69,6 +77,8 @@ export function refusalOf(error: unknown): Refusal {
         retryAfterSeconds: 1,
       });
     default:
+      // Policies are refused at upload with the place in their text, by whichever engine reads them.
+      if (error.category === "usage") return new Refusal("policy-malformed", error.message, { cause: error });
       return error.category === "unavailable"
         ? new Refusal("overloaded", "a part of this service is not available; try again", { cause: error, retryAfterSeconds: 5 })
         : new Refusal("internal-error", "internal error", { cause: error });

@@ -1,37 +1,25 @@
-import { decodeBase64, equalBytes } from "../../bytes/index.ts";
+import { verifySample } from "../../attestation/index.ts";
+import { encodeBase64 } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
 import type { EvidenceClaims, EvidenceRequest, EvidenceVerifier } from "../protocol/evidence.ts";
-import { isObject } from "../protocol/shape.ts";
 
 /**
  * Judges the evidence of the sample TEE, which anybody can write: it proves that a client speaks the protocol, and
- * nothing about where it runs. Source: Trustee, deps/verifier/src/sample.
+ * nothing about where it runs.
  */
 export function sampleVerifier(): EvidenceVerifier {
-  return { tees: ["sample", "sampledevice"], verify: (request) => Promise.resolve(verifySample(request)) };
+  return { tees: ["sample", "sampledevice"], verify: (request) => Promise.resolve(claimsOf(request)) };
 }
 
-function verifySample(request: EvidenceRequest): EvidenceClaims {
-  // Protocol 0.2.0 and older wrapped it into a text.
-  const { evidence } = request;
-  if (!isObject(evidence) || typeof evidence["svn"] !== "string" || typeof evidence["report_data"] !== "string") {
-    throw invalid("is not of the form {svn, report_data}");
+function claimsOf({ tee, evidence, reportData, initDataDigest }: EvidenceRequest): EvidenceClaims {
+  if (tee !== "sample" && tee !== "sampledevice") throw new KbsError("ERR_KBS_EVIDENCE_INVALID", { message: `${tee} is not a sample TEE` });
+  const result = verifySample({ tee, evidence, reportData, initData: initDataDigest });
+  if (result.verdict === "reject") {
+    throw new KbsError("ERR_KBS_EVIDENCE_INVALID", { message: result.findings.map(({ message }) => message).join("; ") });
   }
-  let reportData: Buffer;
-  try {
-    reportData = decodeBase64(evidence["report_data"], "report_data");
-  } catch (cause) {
-    throw invalid("has a report_data that is not base64", cause);
-  }
-  if (!equalBytes(reportData, request.reportData)) throw invalid("does not bind this handshake's nonce and key (report_data differs)");
-  const common = { svn: evidence["svn"], debug: false };
   return {
-    claims: request.tee === "sample" ? { ...common, launch_digest: "abcde", platform_version: { major: 1, minor: 4 } } : common,
-    reportData: evidence["report_data"],
-    ...(request.initDataDigest === undefined ? {} : { initData: Buffer.from(request.initDataDigest).toString("hex") }),
+    claims: result.claims,
+    reportData: encodeBase64(result.reportData),
+    ...(result.initData === undefined ? {} : { initData: result.initData.toString("hex") }),
   };
-}
-
-function invalid(what: string, cause?: unknown): KbsError {
-  return new KbsError("ERR_KBS_EVIDENCE_INVALID", { message: `the sample evidence ${what}`, cause });
 }

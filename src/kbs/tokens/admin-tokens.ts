@@ -14,9 +14,16 @@ export interface AdminIdentity {
   readonly issuer: string;
 }
 
+/** The request that carries a token, for rights that are about requests. */
+export interface TokenUse {
+  readonly method: string;
+  /** Path without query. */
+  readonly path: string;
+}
+
 /** Verifies a bearer token. `undefined`: not a token of mine; throwing: mine, and refused. */
 export interface AdminTokenVerifier {
-  verify(token: string, now: Date): Promise<AdminIdentity | undefined>;
+  verify(token: string, now: Date, use: TokenUse): Promise<AdminIdentity | undefined>;
 }
 
 export const ownIssuer = "ociseal-kbs";

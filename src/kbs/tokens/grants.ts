@@ -3,6 +3,7 @@ export const adminActions = [
   "resource:create",
   "resource:write",
   "resource:read",
+  "resource:confirm",
   "resource:list",
   "resource:delete",
   "key:rotate",
@@ -37,11 +38,24 @@ export const builtInRoles: Readonly<Record<string, readonly Grant[]>> = {
   admin: [{ actions: ["*"], paths: ["**"] }],
 };
 
+/** Rights that carry others in them. */
+const impliedBy: Readonly<Partial<Record<AdminAction, readonly AdminAction[]>>> = {
+  "resource:create": ["resource:write"],
+  "resource:confirm": ["resource:create", "resource:write", "resource:read"],
+};
+
 /** Whether grants allow an action on a path. */
 export function allows(grants: readonly Grant[], action: AdminAction, path: string): boolean {
-  return grants.some(
-    ({ actions, paths }) => (actions.includes("*") || actions.includes(action)) && paths.some((pattern) => matchesPath(pattern, path)),
-  );
+  return grants.some((grant) => carries(grant, action) && grant.paths.some((pattern) => matchesPath(pattern, path)));
+}
+
+/** Whether grants allow an action on any path at all. */
+export function allowsSomewhere(grants: readonly Grant[], action: AdminAction): boolean {
+  return grants.some((grant) => carries(grant, action) && grant.paths.length > 0);
+}
+
+function carries({ actions }: Grant, action: AdminAction): boolean {
+  return actions.includes("*") || actions.includes(action) || (impliedBy[action] ?? []).some((other) => actions.includes(other));
 }
 
 /** Whether a pattern matches a whole path. */

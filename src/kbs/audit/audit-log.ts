@@ -1,0 +1,231 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rm, stat, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { describeCause } from "../../errors/index.ts";
+import { KbsError } from "../errors.ts";
+import { parseRecordLine } from "./parse-line.ts";
+import { firstPrev, hashOf, type AuditEntry, type AuditHead, type AuditRecord } from "./record.ts";
+
+export interface AuditLogOptions {
+  readonly directory: string;
+  /** Signs a statement about a chain's head: a compact JWS. */
+  readonly sign: (head: AuditHead, time: Date) => string;
+  /** Keeps the head of each checkpoint elsewhere, so that a cut tail is found. */
+  readonly keepHead: (head: AuditHead) => Promise<void>;
+  readonly now: () => Date;
+  /** Records between checkpoints; 1000 unless told. */
+  readonly checkpointEvery?: number | undefined;
+  /** A file is closed at this size; 64 MiB unless told. */
+  readonly maxFileBytes?: number | undefined;
+  /** Files whose last record is older are removed; 90 days unless told. */
+  readonly retentionDays?: number | undefined;
+  /** Hears of each record that is on disk, for shipping it elsewhere. */
+  readonly ship?: ((record: AuditRecord) => void) | undefined;
+}
+
+interface Waiting {
+  readonly entry: AuditEntry;
+  readonly done: () => void;
+  readonly failed: (cause: unknown) => void;
+}
+
+const defaultCheckpointEvery = 1000;
+const defaultMaxFileBytes = 64 << 20;
+const defaultRetentionDays = 90;
+const fileGrammar = /^audit-(\d{10})\.jsonl$/;
+
+/**
+ * The audit log of one service process: JSON lines, each with the hash of the one before.
+ *
+ * `append` returns when the record is flushed to the disk; records that come meanwhile share the next flush. After a
+ * write failure every append fails until one succeeds again: a service that cannot write its audit must not answer.
+ */
+export class AuditLog {
+  readonly #options: AuditLogOptions;
+  #head: AuditHead;
+  #file: FileHandle;
+  #fileNumber: number;
+  #fileSize: number;
+  #sinceCheckpoint = 0;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+
+  private constructor(options: AuditLogOptions, state: { head: AuditHead; file: FileHandle; fileNumber: number; fileSize: number }) {
+    this.#options = options;
+    this.#head = state.head;
+    this.#file = state.file;
+    this.#fileNumber = state.fileNumber;
+    this.#fileSize = state.fileSize;
+  }
+
+  /** Opens the folder and goes on with its chain. A torn last line (the process died in a write) was never acknowledged and is cut off. */
+  static async open(options: AuditLogOptions): Promise<AuditLog> {
+    return failing(async () => {
+      await mkdir(options.directory, { recursive: true, mode: 0o700 });
+      const numbers = await auditFileNumbers(options.directory);
+      const fileNumber = numbers.at(-1) ?? 1;
+      const path = auditFile(options.directory, fileNumber);
+      const head = (await headOfFile(path, numbers)) ??
+        (await headBefore(options.directory, numbers)) ?? { chain: randomBytes(8).toString("hex"), seq: 0, hash: firstPrev };
+      const file = await open(path, "a", 0o600);
+      const folder = await open(options.directory, "r");
+      await folder.sync();
+      await folder.close();
+      const { size } = await file.stat();
+      return new AuditLog(options, { head, file, fileNumber, fileSize: size });
+    });
+  }
+
+  get head(): AuditHead {
+    return this.#head;
+  }
+
+  get directory(): string {
+    return this.#options.directory;
+  }
+
+  /** Writes a record. Throws `ERR_KBS_AUDIT_UNWRITABLE`. */
+  append(entry: AuditEntry): Promise<void> {
+    const written = new Promise<void>((resolve, reject) => {
+      this.#waiting.push({ entry, done: resolve, failed: reject });
+    });
+    this.#running ??= this.#drain();
+    return written;
+  }
+
+  /** Writes a last checkpoint and closes the file. */
+  async close(): Promise<void> {
+    await this.#running;
+    if (this.#head.seq > 0 && this.#sinceCheckpoint > 0) await this.#write([], "checkpoint");
+    await this.#file.close();
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      const due = this.#sinceCheckpoint + batch.length >= (this.#options.checkpointEvery ?? defaultCheckpointEvery);
+      try {
+        await this.#write(
+          batch.map(({ entry }) => entry),
+          due ? "checkpoint" : "no-checkpoint",
+        );
+        for (const { done } of batch) done();
+      } catch (cause) {
+        for (const { failed } of batch) failed(cause);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #write(entries: readonly AuditEntry[], then: "checkpoint" | "no-checkpoint"): Promise<void> {
+    const now = this.#options.now();
+    const records: AuditRecord[] = [];
+    let head = this.#head;
+    const add = (entry: AuditEntry): void => {
+      const record = chained(entry, head, now);
+      records.push(record);
+      head = { chain: record.chain, seq: record.seq, hash: record.hash };
+    };
+    for (const entry of entries) add(entry);
+    const checkpointed = head;
+    if (then === "checkpoint") add(checkpointEntry(this.#options.sign(head, now)));
+    await this.#flush(records);
+    this.#head = head;
+    this.#sinceCheckpoint = then === "checkpoint" ? 0 : this.#sinceCheckpoint + entries.length;
+    if (then === "checkpoint") await this.#options.keepHead(checkpointed);
+    for (const record of records) this.#options.ship?.(record);
+    if (this.#fileSize >= (this.#options.maxFileBytes ?? defaultMaxFileBytes)) await this.#rotate(now);
+  }
+
+  async #flush(records: readonly AuditRecord[]): Promise<void> {
+    const bytes = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(""), "utf8");
+    try {
+      await this.#file.appendFile(bytes);
+      await this.#file.datasync();
+      this.#fileSize += bytes.length;
+    } catch (cause) {
+      // Half a batch may be on the disk; the chain must go on where it was acknowledged.
+      await this.#file.truncate(this.#fileSize).catch(() => undefined);
+      throw unwritable(cause);
+    }
+  }
+
+  async #rotate(now: Date): Promise<void> {
+    await failing(async () => {
+      const next = await open(auditFile(this.#options.directory, this.#fileNumber + 1), "ax", 0o600);
+      await this.#file.close();
+      this.#file = next;
+      this.#fileNumber += 1;
+      this.#fileSize = 0;
+      const oldest = now.getTime() - (this.#options.retentionDays ?? defaultRetentionDays) * 24 * 3600 * 1000;
+      for (const number of await auditFileNumbers(this.#options.directory)) {
+        const path = auditFile(this.#options.directory, number);
+        if (number < this.#fileNumber && (await stat(path)).mtimeMs < oldest) await rm(path);
+      }
+    });
+    // Each file begins with a signed statement about the chain so far: it can be verified when older files are gone.
+    await this.#write([], "checkpoint");
+  }
+}
+
+function chained(entry: AuditEntry, head: AuditHead, now: Date): AuditRecord {
+  const record = { chain: head.chain, seq: head.seq + 1, time: now.toISOString(), ...entry, prev: head.hash };
+  return { ...record, hash: hashOf(record) };
+}
+
+function checkpointEntry(checkpoint: string): AuditEntry {
+  return { action: "audit.checkpoint", decision: "allow", actor: "service", requestId: "", address: "", checkpoint };
+}
+
+/** The path of a log file. */
+export function auditFile(directory: string, number: number): string {
+  return join(directory, `audit-${String(number).padStart(10, "0")}.jsonl`);
+}
+
+/** The numbers of the log files in a folder, ascending. */
+export async function auditFileNumbers(directory: string): Promise<readonly number[]> {
+  const names = await readdir(directory);
+  return names
+    .flatMap((name) => fileGrammar.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((left, right) => left - right);
+}
+
+/** The last record of a file, after cutting off a torn line. */
+async function headOfFile(path: string, numbers: readonly number[]): Promise<AuditHead | undefined> {
+  if (numbers.length === 0) return undefined;
+  const bytes = await readFile(path);
+  const end = bytes.lastIndexOf(0x0a) + 1;
+  if (end < bytes.length) {
+    const file = await open(path, "r+");
+    await file.truncate(end);
+    await file.sync();
+    await file.close();
+  }
+  if (end === 0) return undefined;
+  const start = bytes.lastIndexOf(0x0a, end - 2) + 1;
+  const { chain, seq, hash } = parseRecordLine(bytes.subarray(start, end - 1));
+  return { chain, seq, hash };
+}
+
+async function headBefore(directory: string, numbers: readonly number[]): Promise<AuditHead | undefined> {
+  const former = numbers.at(-2);
+  return former === undefined ? undefined : headOfFile(auditFile(directory, former), numbers);
+}
+
+function unwritable(cause: unknown): KbsError {
+  return new KbsError("ERR_KBS_AUDIT_UNWRITABLE", {
+    message: `the audit log cannot be written: ${describeCause(cause)}`,
+    hint: "free space on the volume of the audit folder; until then this service answers nothing that must be recorded",
+    cause,
+  });
+}
+
+async function failing<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw cause instanceof KbsError ? cause : unwritable(cause);
+  }
+}

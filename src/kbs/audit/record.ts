@@ -1,0 +1,56 @@
+import { createHash } from "node:crypto";
+import { canonicalJson, type JsonObject } from "../../attestation/index.ts";
+
+/** What is written about one act; every member is public knowledge for an auditor, none is a secret. */
+export interface AuditEntry {
+  /** `attest`, `release`, `resource.put`, `policy.put`, ... */
+  readonly action: string;
+  readonly decision: "allow" | "deny" | "error";
+  /** An administrator's subject, or the guest: `guest:<tee>:<measurement>`. */
+  readonly actor: string;
+  readonly requestId: string;
+  readonly address: string;
+  /** Resource path, policy id, name of a reference value. */
+  readonly resource?: string | undefined;
+  readonly version?: number | undefined;
+  readonly reasons?: readonly string[] | undefined;
+  /** Id and digest of the policy that decided. */
+  readonly policy?: string | undefined;
+  /** Digest of the evidence. */
+  readonly evidence?: string | undefined;
+  /** `jti` of the token. */
+  readonly token?: string | undefined;
+  /** A compact JWS over a former record's hash; in checkpoints only. */
+  readonly checkpoint?: string | undefined;
+}
+
+/** A line of the log. */
+export interface AuditRecord extends AuditEntry {
+  /** Which chain; each replica writes its own. */
+  readonly chain: string;
+  /** From 1, without gaps. */
+  readonly seq: number;
+  /** RFC 3339. */
+  readonly time: string;
+  /** Hash of the record before it; 64 zeros for the first. */
+  readonly prev: string;
+  /** SHA-256 over the former hash's bytes and the canonical JSON of everything else. */
+  readonly hash: string;
+}
+
+export const firstPrev = "0".repeat(64);
+
+/** The hash of a record without its `hash`. Source: RFC 8785 for the canonical form. */
+export function hashOf(record: Omit<AuditRecord, "hash">): string {
+  const members: JsonObject = Object.fromEntries(
+    Object.entries(record).flatMap(([name, value]) => (value === undefined ? [] : [[name, value as JsonObject[string]]])),
+  );
+  return createHash("sha256").update(Buffer.from(record.prev, "hex")).update(canonicalJson(members)).digest("hex");
+}
+
+/** Where a chain stands. */
+export interface AuditHead {
+  readonly chain: string;
+  readonly seq: number;
+  readonly hash: string;
+}

@@ -1,0 +1,63 @@
+import { parseJson } from "../../bytes/index.ts";
+import { KbsError } from "../errors.ts";
+import type { ListRequest, RecordPage, SecretStore, WriteCondition } from "../stores/secret-store.ts";
+import type { Keyring } from "./keyring.ts";
+
+/** A sealed JSON document, and what the next write must find. */
+export interface SealedDocument {
+  readonly value: unknown;
+  readonly revision: string;
+}
+
+const maxDocumentSize = 4 << 20;
+const maxAttempts = 20;
+
+/** JSON documents in a store, sealed for their place. Throws `ERR_KBS_RECORD_CORRUPT` and what the store throws. */
+export class SealedRecords {
+  readonly #store: SecretStore;
+  readonly #keyring: Keyring;
+
+  constructor(store: SecretStore, keyring: Keyring) {
+    this.#store = store;
+    this.#keyring = keyring;
+  }
+
+  async read(key: string): Promise<SealedDocument | undefined> {
+    const record = await this.#store.read(key);
+    if (record === undefined) return undefined;
+    const bytes = await this.#keyring.open(record.bytes, key);
+    return { value: parseJson(bytes, { maxBytes: maxDocumentSize, subject: `the record ${key}` }), revision: record.revision };
+  }
+
+  write(key: string, value: unknown, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {
+    return this.#store.write(key, this.#keyring.seal(Buffer.from(JSON.stringify(value), "utf8"), key), condition);
+  }
+
+  remove(key: string): Promise<"removed" | "absent" | "conflict"> {
+    return this.#store.remove(key, { kind: "any" });
+  }
+
+  list(request: ListRequest): Promise<RecordPage> {
+    return this.#store.list(request);
+  }
+
+  /** Changes a document under compare-and-set; `edit` may run several times. */
+  async edit(key: string, edit: (value: unknown) => unknown): Promise<void> {
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const existing = await this.read(key);
+      const condition: WriteCondition = existing === undefined ? { kind: "absent" } : { kind: "revision", revision: existing.revision };
+      if ((await this.write(key, edit(existing?.value), condition)) !== "conflict") return;
+    }
+    throw new KbsError("ERR_KBS_STORE_CONFLICT", { message: `${key} is being changed by others; try again` });
+  }
+
+  /** Seals a document again under the active key-encryption key, unless it is. */
+  async reseal(key: string): Promise<"resealed" | "current" | "absent"> {
+    const record = await this.#store.read(key);
+    if (record === undefined) return "absent";
+    if (this.#keyring.isCurrent(record.bytes, key)) return "current";
+    const sealed = this.#keyring.seal(await this.#keyring.open(record.bytes, key), key);
+    const outcome = await this.#store.write(key, sealed, { kind: "revision", revision: record.revision });
+    return outcome === "conflict" ? this.reseal(key) : "resealed";
+  }
+}

@@ -1,0 +1,75 @@
+import type { RootKey } from "../keys/root-key.ts";
+import type { PolicyEngine } from "../policies/policy-store.ts";
+import type { EvidenceVerifier } from "../protocol/evidence.ts";
+import type { ResourcePolicy } from "../protocol/policy-seam.ts";
+import type { SecretStore } from "../stores/secret-store.ts";
+import type { AdminIdentity, AdminTokenVerifier } from "../tokens/admin-tokens.ts";
+import type { Grant } from "../tokens/grants.ts";
+import type { AttestationService } from "./attestation-service.ts";
+import type { AuditOptions } from "./audit-parts.ts";
+import type { ClientCertificate } from "./call.ts";
+import type { TlsMaterial } from "./http-server.ts";
+import type { ServerLimits } from "./limits.ts";
+import type { Log } from "./observe.ts";
+import type { Route } from "./router.ts";
+
+/** What a service is made of. */
+export interface KbsServerOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** The service closes it when it is closed. */
+  readonly store: SecretStore;
+  /** The first wraps new keys, the others open what they wrapped. A generated one (only for stores that forget) when left out. */
+  readonly rootKeys?: readonly [RootKey, ...RootKey[]] | undefined;
+  /** `development` accepts the sample TEE, releases to it while no policy is set, and makes an admin token; loopback only. */
+  readonly mode: "production" | "development";
+  /** Verifiers of evidence; the sample TEE's is added in development mode. */
+  readonly verifiers?: readonly EvidenceVerifier[] | undefined;
+  /** Judges evidence elsewhere instead of with the verifiers. */
+  readonly attestation?: AttestationService | undefined;
+  /** Languages in which policies can be uploaded. */
+  readonly policyEngines?: readonly PolicyEngine[] | undefined;
+  /** Decides where no uploaded policy governs; all devices affirming unless told. */
+  readonly resourcePolicy?: ResourcePolicy | undefined;
+  /** Rights of the roles that own tokens name. */
+  readonly roles?: Readonly<Record<string, readonly Grant[]>> | undefined;
+  /** Further issuers of administration tokens. */
+  readonly adminVerifiers?: readonly AdminTokenVerifier[] | undefined;
+  /** Who a client certificate stands for. */
+  readonly certificateIdentity?: ((certificate: ClientCertificate) => AdminIdentity | undefined) | undefined;
+  readonly audit?: AuditOptions | undefined;
+  readonly tls?: TlsMaterial | undefined;
+  readonly limits?: Partial<ServerLimits> | undefined;
+  /** Addresses or CIDR blocks whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies?: readonly string[] | undefined;
+  /** `trustee`: 401 for nearly everything, for people who compare; proper statuses unless told. */
+  readonly statuses?: "proper" | "trustee" | undefined;
+  readonly tokenIssuer?: string | undefined;
+  /** 300 unless told. */
+  readonly tokenLifetimeSeconds?: number | undefined;
+  /** Further routes, e.g. the console. */
+  readonly routes?: readonly Route[] | undefined;
+  readonly log?: Log | undefined;
+  readonly now?: (() => Date) | undefined;
+}
+
+/** A running service. */
+export interface KbsServer {
+  /** `http://127.0.0.1:8080`. */
+  readonly url: string;
+  readonly address: { readonly host: string; readonly port: number };
+  /** A token with all rights for one day; in development mode only. */
+  readonly adminToken: string | undefined;
+  /** Issues an administration token. */
+  issueAdminToken(request: {
+    readonly subject: string;
+    readonly role: string;
+    readonly grants?: readonly Grant[] | undefined;
+    readonly lifetimeSeconds: number;
+  }): string;
+  /** New certificates, for connections from now on. */
+  reloadTls(tls: TlsMaterial): void;
+  /** The metrics as Prometheus reads them. */
+  metricsText(): string;
+  /** Ends requests under way (at most `graceMs`, 10 s unless told), then closes the store. */
+  close(options?: { readonly graceMs?: number | undefined }): Promise<void>;
+}

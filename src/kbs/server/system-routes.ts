@@ -1,0 +1,178 @@
+import { rotationDueAt } from "../keys/key-lifecycle.ts";
+import { resealEverything } from "../keys/reseal.ts";
+import { parseResourcePath } from "../protocol/resource-path.ts";
+import { isObject } from "../protocol/shape.ts";
+import { adminActions, type AdminAction, type Grant } from "../tokens/grants.ts";
+import { selfSignedCertificate } from "../tokens/self-signed.ts";
+import { x5cOf } from "../tokens/attestation-tokens.ts";
+import { administer, type AuditNote } from "./audited.ts";
+import { jsonReply, type Call, type Reply } from "./call.ts";
+import type { ServiceContext } from "./context.ts";
+import { jsonBody } from "./key-routes.ts";
+import { Refusal } from "./refusal.ts";
+import type { Route } from "./router.ts";
+
+const maxTokenLifetimeSeconds = 366 * 24 * 3600;
+
+/** The service itself: health, public keys, metrics, tokens, and its own keys. */
+export function systemRoutes(context: ServiceContext): readonly Route[] {
+  return [
+    {
+      method: "GET",
+      pattern: "/.well-known/jwks.json",
+      name: "jwks",
+      handle: () => jsonReply({ keys: jwksOf(context) }, { "cache-control": "max-age=60" }),
+    },
+    { method: "GET", pattern: "/healthz", name: "healthz", handle: () => jsonReply({ status: "ok" }) },
+    { method: "GET", pattern: "/readyz", name: "readyz", handle: () => ready(context) },
+    { method: "GET", pattern: "/metrics", name: "metrics", handle: (call) => metrics(context, call) },
+    { method: "POST", pattern: "/api/v1/tokens", name: "api-tokens", handle: (call) => issueToken(context, call) },
+    { method: "GET", pattern: "/api/v1/system", name: "api-system", handle: (call) => describe(context, call) },
+    {
+      method: "POST",
+      pattern: "/api/v1/system/rotate-encryption-key",
+      name: "api-system",
+      handle: (call) => rotateEncryptionKey(context, call),
+    },
+    { method: "POST", pattern: "/api/v1/system/reseal", name: "api-system", handle: (call) => reseal(context, call) },
+    { method: "POST", pattern: "/api/v1/system/rotate-signing-key", name: "api-system", handle: (call) => rotateSigningKey(context, call) },
+  ];
+}
+
+async function ready(context: ServiceContext): Promise<Reply> {
+  await context.store.probe();
+  return jsonReply({ status: "ready" });
+}
+
+async function metrics(context: ServiceContext, call: Call): Promise<Reply> {
+  return administer(context, call, { action: "metrics.read", record: "refusals", right: "metrics:read", path: "" }, async () => {
+    await updateGauges(context);
+    return { status: 200, headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" }, body: context.metrics.text() };
+  });
+}
+
+/** What is looked up only when somebody asks. */
+export async function updateGauges(context: ServiceContext): Promise<void> {
+  if (context.auditLog !== undefined) context.metrics.auditHead({}, context.auditLog.head.seq);
+  const page = await context.vault.list({ prefix: "", limit: 1000 });
+  let due = 0;
+  for (const path of page.paths) {
+    const info = await context.vault.describe(parseResourcePath(path));
+    const at = info === undefined ? undefined : rotationDueAt(info);
+    if (at !== undefined && at <= context.now()) due += 1;
+  }
+  context.metrics.keysDue({}, due);
+}
+
+/** `{"subject", "role", "grants"?: [{"actions", "paths"}], "lifetime_seconds"?}`. Nobody can grant more than they have. */
+async function issueToken(context: ServiceContext, call: Call): Promise<Reply> {
+  const body = await jsonBody(call, ["subject", "role", "grants", "lifetime_seconds"]);
+  const { subject, role, lifetime_seconds: lifetime = 3600 } = body;
+  if (typeof subject !== "string" || !/^[\w.:@/+-]{1,200}$/.test(subject))
+    throw new Refusal("request-malformed", "subject is a name of at most 200 characters");
+  if (typeof role !== "string" || !/^[\w.-]{1,60}$/.test(role))
+    throw new Refusal("request-malformed", "role is a name of at most 60 characters");
+  if (typeof lifetime !== "number" || !Number.isInteger(lifetime) || lifetime < 1 || lifetime > maxTokenLifetimeSeconds) {
+    throw new Refusal("request-malformed", `lifetime_seconds is 1 to ${maxTokenLifetimeSeconds}`);
+  }
+  const grants = body["grants"] === undefined ? undefined : parseGrants(body["grants"]);
+  // A right on everything: otherwise somebody could issue a token that may do what they may not.
+  return administer(
+    context,
+    call,
+    { action: "token.create", resource: subject, record: "always", right: "token:create", path: "" },
+    async (_identity, note) => {
+      note.reasons = [`role ${role}`, ...(grants ?? []).map(({ actions, paths }) => `${actions.join(",")} on ${paths.join(",")}`)];
+      const token = context.ownTokens.issue({ subject, role, grants, now: context.now(), lifetimeSeconds: lifetime });
+      return jsonReply({ token });
+    },
+  );
+}
+
+function parseGrants(value: unknown): readonly Grant[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > 100)
+    throw new Refusal("request-malformed", "grants is a list of 1 to 100");
+  return value.map((grant: unknown) => {
+    if (!isObject(grant) || !Array.isArray(grant["actions"]) || !Array.isArray(grant["paths"]))
+      throw new Refusal("request-malformed", "a grant has actions and paths");
+    const actions = grant["actions"].map((action: unknown) => {
+      if (action !== "*" && !adminActions.includes(action as AdminAction))
+        throw new Refusal("request-malformed", `unknown action ${JSON.stringify(action)?.slice(0, 60)}`);
+      return action as AdminAction | "*";
+    });
+    const paths = grant["paths"].map((path: unknown) => {
+      if (typeof path !== "string" || !/^[a-zA-Z0-9_.*/-]{1,500}$/.test(path))
+        throw new Refusal("request-malformed", "a path pattern has segments of letters, digits, _ . - and *");
+      return path;
+    });
+    return { actions, paths };
+  });
+}
+
+async function describe(context: ServiceContext, call: Call): Promise<Reply> {
+  return administer(context, call, { action: "system.read", record: "refusals", right: "audit:read", path: "" }, async () =>
+    jsonReply({
+      mode: context.mode,
+      store: context.store.name,
+      encryption_keys: context.keyring.list().map(({ id, createdAt, root, active }) => ({ id, created_at: createdAt, root, active })),
+      signing_keys: context.tokenKeys.all.map(({ key, createdAt }, index) => ({
+        kid: key.kid,
+        created_at: createdAt,
+        active: index === 0,
+      })),
+      audit: context.auditLog === undefined ? null : context.auditLog.head,
+      now: context.now().toISOString(),
+    }),
+  );
+}
+
+/** A new key-encryption key, under which every record is sealed again. Former keys are forgotten by a later reseal. */
+async function rotateEncryptionKey(context: ServiceContext, call: Call): Promise<Reply> {
+  return administer(
+    context,
+    call,
+    { action: "system.rotate-encryption-key", record: "always", right: "system:manage", path: "" },
+    async (_identity, note) => {
+      const added = await context.keyring.addKey();
+      note.reasons = [`new key ${added.id}`];
+      return resealAll(context, note);
+    },
+  );
+}
+
+/** Goes on with a reseal, and forgets keys under which nothing is sealed any more. */
+async function reseal(context: ServiceContext, call: Call): Promise<Reply> {
+  return administer(context, call, { action: "system.reseal", record: "always", right: "system:manage", path: "" }, (_identity, note) =>
+    resealAll(context, note),
+  );
+}
+
+async function resealAll(context: ServiceContext, note: AuditNote): Promise<Reply> {
+  const { store, records, vault, keyring } = context;
+  const outcome = await resealEverything({ store, records, vault, keyring, now: context.now() });
+  note.reasons = [...(note.reasons ?? []), `${outcome.resealed} records resealed`, `${outcome.dropped} former keys dropped`];
+  return jsonReply({ key: keyring.list().find(({ active }) => active)?.id, resealed: outcome.resealed, dropped: outcome.dropped });
+}
+
+/** A new key for attestation tokens; the former ones verify as long as their tokens may live. */
+async function rotateSigningKey(context: ServiceContext, call: Call): Promise<Reply> {
+  return administer(
+    context,
+    call,
+    { action: "system.rotate-signing-key", record: "always", right: "system:manage", path: "" },
+    async (_identity, note) => {
+      const now = context.now();
+      const keepSince = new Date(now.getTime() - 30 * 24 * 3600 * 1000);
+      const entry = await context.tokenKeys.rotate({ algorithm: "ES256", now, keepSince, certify: selfSignedCertificate });
+      note.reasons = [`new key ${entry.key.kid}`];
+      return jsonReply({ kid: entry.key.kid });
+    },
+  );
+}
+
+function jwksOf(context: ServiceContext): readonly unknown[] {
+  return context.tokenKeys.all.map(({ key, chain }) => {
+    const x5c = x5cOf(chain);
+    return { ...key.jwk, kid: key.kid, use: "sig", ...(x5c.length === 0 ? {} : { x5c }) };
+  });
+}
