@@ -23,3 +23,12 @@ export { builtInRoots, parseTrustRoots, type TrustRoots } from "./trust-roots.ts
 export { importCollateral } from "./collateral/import.ts";
 export { formatBundle, parseBundle, type CollateralBundle, type UpdateChannel } from "./collateral/bundle.ts";
 export { newFindingSink, type FindingSink } from "./refuse.ts";
+export { parsePolicy, policyVersion, readPolicy } from "./policy/parse.ts";
+export { defaultPolicy } from "./policy/default.ts";
+export type { AttestationPolicy, Constraint, Unchecked } from "./policy/schema.ts";
+export { appraise, type Appraisal } from "./policy/appraise.ts";
+export { refusedVector, trustStatusOf, type TrustStatus, type TrustVector, type VectorClaim } from "./policy/vector.ts";
+export { createPolicy } from "./policy/create.ts";
+export { lintPolicy } from "./policy/lint.ts";
+export { explain } from "./policy/explain.ts";
+export { attestationReport, type AttestationReport } from "./report.ts";
