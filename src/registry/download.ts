@@ -30,7 +30,10 @@ export async function downloadBlob(
   const span = spanOf(target, options);
   const transfer = new Transfer(client, target, subject, span, options.signal);
   if (span.start === span.end) return span.end === target.size ? verified(emptyChunks(), target, subject) : Readable.from([]);
-  await transfer.open();
+  await transfer.open().catch((error: unknown) => {
+    transfer.close();
+    throw networkError(error, subject, options.signal);
+  });
   let chunks: Chunks = transfer.chunks();
   for (const stage of client.transport.rateStages("download", options.signal)) chunks = stage(chunks);
   const stream =
@@ -70,6 +73,7 @@ class Transfer {
   #skip = 0;
   #position: number;
   #closed = false;
+  #leave: (() => void) | undefined;
 
   constructor(client: RepositoryClient, target: Descriptor, subject: string, span: Span, signal: AbortSignal | undefined) {
     this.#client = client;
@@ -83,6 +87,8 @@ class Transfer {
   /** Asks for the bytes from the current position on. */
   async open(): Promise<void> {
     const { size, digest } = this.#target;
+    // Held until the transfer is closed, so that a broken one need not queue again behind those that wait for it.
+    this.#leave ??= await this.#client.transport.enter(this.#client.origin.origin, "download", this.#signal);
     const partial = this.#position > 0 || this.#span.end < size;
     const reply = await this.#client.download({
       method: "GET",
@@ -94,12 +100,7 @@ class Transfer {
     });
     this.#reply = reply;
     if (this.#closed) return this.close();
-    try {
-      this.#skip = this.#checkStart(reply);
-    } catch (error) {
-      this.close();
-      throw error;
-    }
+    this.#skip = this.#checkStart(reply);
   }
 
   async *chunks(): Chunks {
@@ -128,10 +129,8 @@ class Transfer {
 
   close(): void {
     this.#closed = true;
-    const body = this.#reply?.body;
-    if (body === undefined || body.destroyed) return;
-    body.on("error", () => undefined);
-    body.destroy();
+    this.#reply?.body.destroy();
+    this.#leave?.();
   }
 
   async *#current(): Chunks {
@@ -158,13 +157,8 @@ class Transfer {
         if (this.#position >= this.#span.end && this.#span.end < this.#target.size) return;
       }
     } finally {
-      if (!reply.body.readableEnded) this.#destroyBody(reply);
+      reply.body.destroy();
     }
-  }
-
-  #destroyBody(reply: Reply): void {
-    reply.body.on("error", () => undefined);
-    reply.body.destroy();
   }
 
   /** Checks status, length and range before a byte is believed; how many bytes of a full answer are to be skipped. */

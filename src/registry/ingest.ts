@@ -76,7 +76,6 @@ async function patchStream(context: UploadContext, session: UploadSession, sourc
               expect: [201, 202, 204],
               headers: { "content-type": "application/octet-stream", "content-range": `0-${size - 1}` },
               body: { stream, size },
-              lane: "upload",
               headersMs: context.client.transport.timeouts.commitMs,
               signal: watched.signal,
             },

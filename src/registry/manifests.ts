@@ -52,11 +52,11 @@ export async function fetchManifest(
     { method: "GET", target: `manifests/${reference}`, subject, expect: [200], headers: { accept }, signal: options.signal },
     manifestLimits.maxBytes,
   );
+  const mediaType = mediaTypeOf(reply, subject);
   const algorithm = isDigest(reference) ? digestAlgorithmOf(reference) : "sha256";
   const digest = digestOf(reply.bytes, algorithm);
   if (isDigest(reference) && digest !== reference) throw changed(subject, reference, digest);
   checkHeaderDigest(reply, digest, subject);
-  const mediaType = mediaTypeOf(reply, subject);
   if (expected !== undefined && (expected.mediaType !== mediaType || expected.size !== reply.bytes.length)) {
     throw new RegistryError("ERR_REGISTRY_PROTOCOL", {
       message: `${subject} is ${mediaType} of ${reply.bytes.length} bytes at the registry, its descriptor says ${expected.mediaType} of ${expected.size}`,
@@ -178,7 +178,8 @@ function oldSchema(subject: string, type: string): OciError {
   });
 }
 
-function tooLarge(subject: string, size: number): RegistryError {
+/** The error for a manifest beyond the limit, which the caller checks before anything is sent. */
+export function tooLarge(subject: string, size: number): RegistryError {
   return new RegistryError("ERR_REGISTRY_MANIFEST_TOO_LARGE", {
     message: `${subject} has ${size} bytes, registries accept at most ${manifestLimits.maxBytes}`,
     hint: "every recipient costs about 1 KiB per encrypted layer: use fewer recipients or squash layers",

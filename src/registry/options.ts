@@ -61,7 +61,10 @@ export interface TransportOptions {
     | undefined;
   /** Token services on another host than their registry that may receive that registry's credentials. */
   readonly trustedRealms?: readonly TrustedRealm[] | undefined;
-  /** Requests of one kind (documents, downloads, uploads) in flight per registry; 8 unless told. */
+  /**
+   * Connections open at once to one registry, 8 unless told, at least 2; one of them is always left for what is not a
+   * download. A token service, and a storage that a registry redirects to, have as many of their own.
+   */
   readonly concurrency?: number | undefined;
   /** Bytes per second of all blobs together, each direction. */
   readonly limitRate?: number | undefined;
@@ -87,6 +90,8 @@ export const defaultTimeouts: RegistryTimeouts = {
 };
 
 export const defaultRetry: RetryPolicy = { attempts: 6, baseMs: 250, maxMs: 15_000, budgetMs: 120_000 };
+
+export const defaultConcurrency = 8;
 
 /** Bounds on what a registry sends besides blobs; bytes unless said. */
 export const registryLimits = {

@@ -3,7 +3,7 @@ import type { LookupFunction } from "node:net";
 import { Pool, ProxyAgent, type Dispatcher } from "undici";
 import { mayPoint, reachOf, type Reach } from "./addresses.ts";
 import { RegistryError } from "./errors.ts";
-import { registryLimits, type RegistryTimeouts, type TransportOptions } from "./options.ts";
+import { defaultConcurrency, registryLimits, type RegistryTimeouts, type TransportOptions } from "./options.ts";
 import { proxyFor } from "./proxy.ts";
 import { readCertsDir, secureContext } from "./tls-material.ts";
 
@@ -25,8 +25,9 @@ export class Pools {
     this.#timeouts = timeouts;
   }
 
-  for(url: URL, purpose: ConnectionPurpose): Dispatcher {
-    const key = `${url.origin} ${purpose.kind === "named" ? purpose.verify : purpose.from}`;
+  /** @param use - tokens have connections of their own: a transfer that waits for a token must not hold what the token needs. */
+  for(url: URL, purpose: ConnectionPurpose, use: "content" | "token"): Dispatcher {
+    const key = `${use} ${url.origin} ${purpose.kind === "named" ? purpose.verify : purpose.from}`;
     const known = this.#pools.get(key);
     if (known !== undefined) return known;
     if (purpose.kind === "pointed-to") refuseNearLiteral(url, purpose.from);
@@ -47,7 +48,8 @@ export class Pools {
     const verify = purpose.kind === "named" && purpose.verify === "nothing" ? { rejectUnauthorized: false } : {};
     const guard = purpose.kind === "pointed-to" ? { lookup: guardedLookup(purpose.from) } : {};
     // HTTP/1.1 only: an early answer to a large upload, a cut body and the connection limit mean what they say.
-    const common = { allowH2: false, pipelining: 1, maxHeaderSize: registryLimits.headers } as const;
+    const connections = Math.max(2, this.#options.concurrency ?? defaultConcurrency);
+    const common = { allowH2: false, pipelining: 1, maxHeaderSize: registryLimits.headers, connections } as const;
     const proxy = proxyFor(url, this.#options.proxy);
     if (proxy === undefined) return new Pool(url.origin, { ...common, connect: { timeout, ...tls, ...verify, ...guard } });
     const roots = { secureContext: secureContext({ ca: this.#options.ca ?? [], client: [] }) };

@@ -15,22 +15,24 @@ interface FallbackIndex extends FetchedManifest {
   readonly document: ImageIndex;
 }
 
-/** The index under the fallback tag; `undefined` when there is none, or something else stands there (GitLab answers with the subject itself). */
+/**
+ * The index under the fallback tag. `occupied`: something that is no index of ours to change stands there; GitLab
+ * answers with the subject itself, and writing would replace it (oras-go#1396).
+ */
 export async function readReferrersTag(
   client: RepositoryClient,
   subject: Digest,
   name: string,
   options: CallOptions,
-): Promise<FallbackIndex | undefined> {
+): Promise<FallbackIndex | "absent" | "occupied"> {
   const tag = referrersTagOf(subject);
   try {
     const fetched = await fetchManifest(client, tag, `referrers tag ${tag} of ${name}`, options);
     const { document } = fetched;
-    return "manifests" in document && fetched.descriptor.mediaType === mediaTypes.index && fetched.descriptor.digest !== subject
-      ? { ...fetched, document }
-      : undefined;
+    const isIndex = "manifests" in document && fetched.descriptor.mediaType === mediaTypes.index && fetched.descriptor.digest !== subject;
+    return isIndex ? { ...fetched, document } : "occupied";
   } catch (error) {
-    if (error instanceof StoreError) return undefined;
+    if (error instanceof StoreError) return "absent";
     throw error;
   }
 }
@@ -74,7 +76,7 @@ export class ReferrersTagWriter {
   async remove(subject: Digest, entry: Digest, options: CallOptions): Promise<void> {
     for (let round = 0; round < 5; round += 1) {
       const current = await readReferrersTag(this.#client, subject, this.#name, options);
-      if (current === undefined || !current.document.manifests.some(({ digest }) => digest === entry)) return;
+      if (typeof current === "string" || !current.document.manifests.some(({ digest }) => digest === entry)) return;
       await this.#write(
         subject,
         { ...current.document, manifests: current.document.manifests.filter(({ digest }) => digest !== entry) },
@@ -91,8 +93,8 @@ export class ReferrersTagWriter {
     let entries = 0;
     for (let round = 0; round < contention.rounds; round += 1) {
       const start = performance.now();
-      const current = await readReferrersTag(this.#client, subject, this.#name, options);
-      const present = new Map((current?.document.manifests ?? []).map((entry) => [entry.digest, entry]));
+      const current = await this.#read(subject, options);
+      const present = new Map((current?.manifests ?? []).map((entry) => [entry.digest, entry]));
       const missing = [...wanted.values()].filter(({ digest }) => !present.has(digest));
       const lost = await this.#stillThere(
         [...seen.values()].filter(({ digest }) => !present.has(digest) && !wanted.has(digest)),
@@ -106,7 +108,7 @@ export class ReferrersTagWriter {
         if (stable >= 3) return;
       } else {
         stable = 0;
-        const base: ImageIndex = current?.document ?? { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };
+        const base: ImageIndex = current ?? { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };
         await this.#write(subject, { ...base, manifests: [...base.manifests, ...lost, ...missing] }, options);
       }
       entries = present.size;
@@ -117,6 +119,16 @@ export class ReferrersTagWriter {
     throw new RegistryError("ERR_REGISTRY_REFERRERS_CONTENDED", {
       message: `referrers tag ${referrersTagOf(subject)} of ${this.#name}: other writers kept replacing it ${contention.rounds} times`,
       hint: "run the same command again when the others have finished",
+    });
+  }
+
+  /** Throws `ERR_REGISTRY_UNSUPPORTED` where the tag is taken. */
+  async #read(subject: Digest, options: CallOptions): Promise<ImageIndex | undefined> {
+    const current = await readReferrersTag(this.#client, subject, this.#name, options);
+    if (current !== "occupied") return current === "absent" ? undefined : current.document;
+    throw new RegistryError("ERR_REGISTRY_UNSUPPORTED", {
+      message: `referrers tag ${referrersTagOf(subject)} of ${this.#name} is taken by something that is no list of referrers`,
+      hint: "this registry can hold signatures and other referrers in another repository only",
     });
   }
 

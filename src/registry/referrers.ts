@@ -27,7 +27,7 @@ export async function listReferrers(
   const [fromApi, fromTag] = await Promise.all([
     readReferrersApi(client, subject.digest, name, filter),
     readReferrersTag(client, subject.digest, name, filter).then((tag) =>
-      checkedEntries(client, tag?.document.manifests ?? [], subject.digest, name, filter),
+      typeof tag === "string" ? [] : checkedEntries(client, tag.document.manifests, subject.digest, name, filter),
     ),
   ]);
   const all = new Map<Digest, Descriptor>();

@@ -17,7 +17,7 @@ import { downloadBlob } from "./download.ts";
 import { RegistryError } from "./errors.ts";
 import { ingestBlob } from "./ingest.ts";
 import { ManifestMemory } from "./manifest-memory.ts";
-import { fetchManifest, manifestIsThere, parseDocument, putManifest, type FetchedManifest } from "./manifests.ts";
+import { fetchManifest, manifestIsThere, parseDocument, putManifest, tooLarge, type FetchedManifest } from "./manifests.ts";
 import { checkReference, checkRepository, checkTag } from "./names.ts";
 import { registryLimits } from "./options.ts";
 import { describeReferrer, listReferrers, recordReferrer } from "./referrers.ts";
@@ -189,6 +189,7 @@ class Repository implements RegistryStore {
 
   async #pushManifest(client: RepositoryClient, target: Descriptor, source: BlobSource, options: CallOptions): Promise<PushOutcome> {
     const subject = this.#subject("manifest", target.digest);
+    if (target.size > manifestLimits.maxBytes) throw tooLarge(subject, target.size);
     const stream = compose(await source(), verifyContent(target, subject));
     const bytes = await collect(stream, { maxBytes: manifestLimits.maxBytes, subject });
     const document = parseDocument(bytes, target.mediaType);

@@ -1,5 +1,5 @@
 import { collect } from "../bytes/index.ts";
-import { ToolError } from "../errors/index.ts";
+import type { ToolError } from "../errors/index.ts";
 import { StoreError } from "../store/index.ts";
 import { RegistryError, type RegistryErrorCode } from "./errors.ts";
 import { networkError } from "./network-errors.ts";
@@ -10,29 +10,30 @@ import type { Method, Reply } from "./transport.ts";
 
 /** Ends an answer whose body nobody wants: read when it is short, so that the connection can be used again, else cut. */
 export async function discard(reply: Reply): Promise<void> {
-  const length = reply.headers.contentLength();
+  const length = reply.method === "HEAD" ? 0 : reply.headers.contentLength();
   // docker-registry 2.8 announces the whole blob with a 416 and sends nothing.
-  if (length === undefined || length > registryLimits.errorBody || reply.status === 416) {
-    reply.body.on("error", () => undefined);
-    reply.body.destroy();
-    return;
-  }
-  try {
-    for await (const _ of reply.body);
-  } catch {
-    // The body was unwanted; the connection is gone, and the next request opens another.
-  }
+  if (length === undefined || length > registryLimits.errorBody || reply.status === 416) reply.body.destroy();
+  else await readPrefix(reply);
 }
 
 /** A small answer, whole. Throws `ERR_CONTENT_TOO_LARGE`, or what the network says. */
-export async function readDocument(reply: Reply, maxBytes: number, subject: string): Promise<Buffer> {
+export async function readDocument(reply: Reply, maxBytes: number, subject: string, timeoutMs: number): Promise<Buffer> {
+  const timer = setTimeout(() => reply.body.destroy(tooSlow(subject, timeoutMs)), timeoutMs);
   try {
     return await collect(reply.body, { maxBytes, subject });
   } catch (error) {
-    throw error instanceof ToolError ? error : networkError(error, `reading ${subject}`, undefined);
+    throw networkError(error, `reading ${subject}`, undefined);
   } finally {
+    clearTimeout(timer);
     reply.body.destroy();
   }
+}
+
+function tooSlow(subject: string, timeoutMs: number): RegistryError {
+  return new RegistryError("ERR_REGISTRY_TIMEOUT", {
+    message: `${subject}: the answer took longer than ${timeoutMs} ms`,
+    hint: "check the network and the registry's load, then run the same command again",
+  });
 }
 
 /** What failed, for the message. */
@@ -56,17 +57,30 @@ export async function failureOf(reply: Reply, context: FailureContext): Promise<
   const said = [code, text].filter((part) => part !== "").join(": ");
   const message = `${context.subject}: ${context.method} was answered with ${status}${said === "" ? "" : ` (${said})`}`;
   const details = { status, ...(code === "" ? {} : { registryCode: code }), host: reply.url.host };
-  if (status === 404) {
-    return new StoreError("ERR_STORE_NOT_FOUND", {
-      message: `${context.subject} was not found${said === "" ? "" : ` (${said})`}`,
-      details,
-      hint: "check registry, repository and tag; a private repository can look absent until you log in",
-    });
-  }
+  if (status === 404) return notFound(said, code, context, details);
   const row = rowFor(status, code);
   const wait = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
   const waitText = wait === undefined ? "" : `; the registry asks to wait ${Math.ceil(wait / 1000)} s`;
   return new RegistryError(row.code, { message: `${message}${waitText}`, hint: hintFor(row, context), details });
+}
+
+function notFound(said: string, code: string, context: FailureContext, details: Readonly<Record<string, unknown>>): ToolError {
+  const reason = said === "" ? "" : ` (${said})`;
+  if (code.startsWith("BLOB_UPLOAD_")) {
+    return new RegistryError("ERR_REGISTRY_UPLOAD_BROKEN", {
+      message: `${context.subject}: the registry does not know the upload session any more${reason}`,
+      hint: "run the same command again; what is uploaded already is not sent twice",
+      details,
+    });
+  }
+  const writing = context.method === "POST" || context.method === "PUT" || context.method === "PATCH";
+  return new StoreError("ERR_STORE_NOT_FOUND", {
+    message: `${context.subject} was not found${reason}`,
+    details,
+    hint: writing
+      ? "check registry and repository; some registries want the repository to be created first"
+      : "check registry, repository and tag; a private repository can look absent until you log in",
+  });
 }
 
 interface FailureRow {
@@ -145,9 +159,14 @@ async function readWireError(reply: Reply): Promise<WireError> {
   }
 }
 
+/** An explanation that takes longer than this is not waited for. */
+const errorBodyMs = 5000;
+
+/** The beginning of a body that only explains a status; never fails. */
 async function readPrefix(reply: Reply): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
+  const timer = setTimeout(() => reply.body.destroy(), errorBodyMs);
   try {
     for await (const chunk of reply.body as AsyncIterable<Uint8Array>) {
       chunks.push(chunk);
@@ -157,6 +176,7 @@ async function readPrefix(reply: Reply): Promise<Buffer> {
   } catch {
     // The status is the message; the text would only have explained it.
   } finally {
+    clearTimeout(timer);
     reply.body.destroy();
   }
   return Buffer.concat(chunks).subarray(0, registryLimits.errorBody);

@@ -9,7 +9,7 @@ import { discard, failureOf, readDocument } from "./replies.ts";
 import { Backoff, parseRetryAfter, pause, transientStatuses } from "./retry.ts";
 import type { Scopes } from "./scopes.ts";
 import type { ReplyHeaders } from "./headers.ts";
-import type { Lane, Method, RegistryTransport, Reply } from "./transport.ts";
+import type { Method, RegistryTransport, Reply } from "./transport.ts";
 
 /** A request to the registry about one repository. */
 export interface Call {
@@ -24,7 +24,6 @@ export interface Call {
   readonly body?: Uint8Array | { readonly stream: ByteStream; readonly size: number | undefined } | undefined;
   /** Scopes that only this request needs. */
   readonly scopes?: Scopes | undefined;
-  readonly lane?: Lane | undefined;
   /** Unless told, `retry.attempts` tries; `once` for requests whose repetition the caller must decide. */
   readonly repeat?: "once" | undefined;
   readonly headersMs?: number | undefined;
@@ -73,29 +72,33 @@ export class RepositoryClient {
 
   /** A request whose answer is small; the answer is read whole. */
   async document(call: Call, maxBytes: number): Promise<DocumentReply> {
-    const release = await this.transport.enter(this.origin.origin, call.lane ?? "document", call.signal);
+    let release: (() => void) | undefined;
     try {
+      release = await this.transport.enter(this.origin.origin, "other", call.signal);
       return await this.#repeat(call, async () => {
-        const reply = await this.#send(call, call.deadlineMs ?? this.transport.timeouts.documentMs);
-        const bytes =
-          reply.status === 204 || call.method === "HEAD" ? await nothing(reply) : await readDocument(reply, maxBytes, call.subject);
+        const { documentMs } = this.transport.timeouts;
+        // An upload takes the time that it takes, and is watched for stalls; its answer is as short as any other.
+        const reply = await this.#send(call, isStream(call.body) ? undefined : (call.deadlineMs ?? documentMs));
+        const bytes = await readDocument(reply, maxBytes, call.subject, documentMs);
         return { status: reply.status, headers: reply.headers, bytes, url: reply.url };
       });
+    } catch (error) {
+      throw networkError(error, call.subject, call.signal);
     } finally {
-      release();
+      if (isStream(call.body)) call.body.stream.destroy();
+      release?.();
     }
   }
 
-  /** A request whose answer is a blob. The answer's body must be read or destroyed; it holds a place in the download lane. */
+  /**
+   * A request whose answer is a blob; its body must be read or destroyed. The caller holds a place in the download lane
+   * for as long as the whole transfer takes, breaks included.
+   */
   async download(call: Call): Promise<Reply> {
-    const release = await this.transport.enter(this.origin.origin, "download", call.signal);
     try {
-      const reply = await this.#repeat(call, () => this.#send(call, undefined));
-      reply.body.once("close", release);
-      return reply;
+      return await this.#repeat(call, () => this.#send(call, undefined));
     } catch (error) {
-      release();
-      throw error;
+      throw networkError(error, call.subject, call.signal);
     }
   }
 
@@ -191,11 +194,6 @@ class TransientAnswer extends Error {
 
 function isStream(body: Call["body"]): body is { readonly stream: ByteStream; readonly size: number | undefined } {
   return body !== undefined && !(body instanceof Uint8Array);
-}
-
-async function nothing(reply: Reply): Promise<Buffer> {
-  await discard(reply);
-  return Buffer.alloc(0);
 }
 
 function gateClosed(call: Call, gateMs: number): RegistryError {

@@ -29,11 +29,11 @@ const clientId = "ociseal";
  * as its "Oauth2" page says for identity tokens, and where GET is not allowed. Redirects are not followed.
  */
 export async function requestToken(transport: RegistryTransport, request: TokenRequest): Promise<Token> {
-  if (request.credential?.kind === "identity-token") return readToken(await ask(transport, request, "POST"), request);
+  if (request.credential?.kind === "identity-token") return readToken(transport, await ask(transport, request, "POST"), request);
   const reply = await ask(transport, request, "GET");
-  if (reply.status !== 405 || request.credential === undefined) return readToken(reply, request);
+  if (reply.status !== 405 || request.credential === undefined) return readToken(transport, reply, request);
   await discard(reply);
-  return readToken(await ask(transport, request, "POST"), request);
+  return readToken(transport, await ask(transport, request, "POST"), request);
 }
 
 async function ask(transport: RegistryTransport, request: TokenRequest, method: "GET" | "POST"): Promise<Reply> {
@@ -88,13 +88,14 @@ function send(transport: RegistryTransport, request: TokenRequest, method: "GET"
     headers,
     body,
     purpose: request.purpose,
+    use: "token",
     headersMs: transport.timeouts.headersMs,
     deadlineMs: transport.timeouts.documentMs,
     signal: request.signal,
   });
 }
 
-async function readToken(reply: Reply, request: TokenRequest): Promise<Token> {
+async function readToken(transport: RegistryTransport, reply: Reply, request: TokenRequest): Promise<Token> {
   const where = `token service ${redactUrl(request.realm)}`;
   if (reply.status >= 300 && reply.status < 400) {
     await discard(reply);
@@ -104,7 +105,7 @@ async function readToken(reply: Reply, request: TokenRequest): Promise<Token> {
     });
   }
   if (reply.status !== 200) throw await failureOf(reply, { method: "GET", subject: where, signedIn: request.credential !== undefined });
-  const document = parseJson(await readDocument(reply, registryLimits.tokenBody, where), {
+  const document = parseJson(await readDocument(reply, registryLimits.tokenBody, where, transport.timeouts.documentMs), {
     maxBytes: registryLimits.tokenBody,
     subject: `answer of ${where}`,
   });

@@ -7,6 +7,7 @@ import { ReplyHeaders } from "./headers.ts";
 import { RateLimiter, Semaphore } from "./limiter.ts";
 import { networkError } from "./network-errors.ts";
 import {
+  defaultConcurrency,
   defaultRetry,
   defaultTimeouts,
   type RegistryNotice,
@@ -26,6 +27,8 @@ export interface Exchange {
   readonly method: Method;
   readonly url: URL;
   readonly purpose: ConnectionPurpose;
+  /** `token` for requests to token services. */
+  readonly use?: "token" | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** A stream needs `size` where known; it is destroyed in every ending. */
   readonly body?: Uint8Array | ByteStream | undefined;
@@ -38,14 +41,18 @@ export interface Exchange {
 
 /** An answer. Who receives one reads the body to the end or destroys it. */
 export interface Reply {
+  readonly method: Method;
   readonly status: number;
   readonly headers: ReplyHeaders;
   readonly body: ByteStream;
   readonly url: URL;
 }
 
-/** Kinds of work whose number in flight is bounded separately, so that a download held open cannot block an upload fed by it. */
-export type Lane = "document" | "download" | "upload";
+/**
+ * Kinds of work whose number in flight is bounded separately, each one below the number of connections: downloads that
+ * are held open can never block the upload that they feed, nor a document that their reader waits for.
+ */
+export type Lane = "download" | "other";
 
 /** The shared part of all registry access of a process: connections, limits, tokens. Close it at the end. */
 export class RegistryTransport {
@@ -101,7 +108,7 @@ export class RegistryTransport {
     const key = `${lane} ${origin}`;
     let semaphore = this.#lanes.get(key);
     if (semaphore === undefined) {
-      semaphore = new Semaphore(this.options.concurrency ?? 8);
+      semaphore = new Semaphore(Math.max(1, (this.options.concurrency ?? defaultConcurrency) - 1));
       this.#lanes.set(key, semaphore);
     }
     return semaphore.acquire(signal);
@@ -133,7 +140,7 @@ export class RegistryTransport {
     try {
       if (this.#closed) throw new RegistryError("ERR_REGISTRY_CLOSED", { message: `${what}: the registry transport is closed` });
       signal?.throwIfAborted();
-      const reply = await this.#pools.for(url, exchange.purpose).request({
+      const reply = await this.#pools.for(url, exchange.purpose, exchange.use ?? "content").request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -145,10 +152,12 @@ export class RegistryTransport {
         reset: false,
         ...(deadline.signal === undefined ? {} : { signal: deadline.signal }),
       });
+      // Destroying an unfinished body makes it emit an error, which nobody needs to hear who destroyed it.
+      reply.body.on("error", () => undefined);
       reply.body.once("close", deadline.clear);
       const headers = new ReplyHeaders(reply.headers);
       this.#warn(url.host, headers);
-      return { status: reply.statusCode, headers, body: reply.body, url };
+      return { method, status: reply.statusCode, headers, body: reply.body, url };
     } catch (error) {
       deadline.clear();
       if (body !== undefined && !(body instanceof Uint8Array)) body.destroy();

@@ -77,7 +77,6 @@ function patch(context: UploadContext, location: URL, chunk: Uint8Array, offset:
       expect: [201, 202, 204],
       headers: { "content-type": "application/octet-stream", "content-range": `${offset}-${offset + chunk.length - 1}` },
       body: chunk,
-      lane: "upload",
       repeat: "once",
       signal: context.signal,
     },
@@ -93,7 +92,6 @@ async function askOffset(context: UploadContext, location: URL): Promise<{ reado
       target: location,
       subject: context.subject,
       expect: [204],
-      lane: "upload",
       signal: context.signal,
     } as const;
     const reply = await context.client.document(call, registryLimits.errorBody);

@@ -40,7 +40,6 @@ export async function startUpload(
       subject,
       expect: mounting ? [201, 202] : [202],
       scopes: mounting ? mergeScopes(push, scopesOf(mountFrom, "pull")) : push,
-      lane: "upload",
       signal,
     },
     registryLimits.errorBody,
@@ -57,7 +56,6 @@ export async function cancelUpload(context: UploadContext, location: URL): Promi
     target: location,
     subject: context.subject,
     expect: [202, 204, 404, 405],
-    lane: "upload",
     repeat: "once",
     deadlineMs: 5000,
   } as const;
@@ -81,7 +79,6 @@ export async function putBlob(
       expect: [201, 204],
       headers: { "content-type": "application/octet-stream" },
       body,
-      lane: "upload",
       // The caller asks first whether the blob has arrived.
       repeat: "once",
       headersMs: client.transport.timeouts.commitMs,
