@@ -23,8 +23,19 @@ export {
   type RegisteredKey,
   type RegistrationProof,
   type ResourceList,
-  type TokenSource,
 } from "./client/admin-client.ts";
+export type { TokenSource } from "./client/admin-call.ts";
+export type { KbsAdminKeys, KeyPage, KeyVersionView, KeyView, PageRequest } from "./client/admin-keys.ts";
+export type {
+  KbsAdminPolicies,
+  KbsAdminReferences,
+  KbsAdminReleasePolicies,
+  PolicyTrial,
+  PolicyUploadRequest,
+  PolicyView,
+  ReferenceValueView,
+} from "./client/admin-policies.ts";
+export type { AuditPage, KbsAdminAudit, KbsAdminSystem } from "./client/admin-system.ts";
 export type { CallOptions as KbsCallOptions, KbsTransportOptions } from "./client/transport.ts";
 export type { TeeKeyAlgorithm } from "./client/tee-key-pair.ts";
 export { serveKbs } from "./server/serve.ts";

@@ -2,17 +2,26 @@ import { randomBytes } from "node:crypto";
 import { decodeBase64Url, encodeBase64Url, equalBytes } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
 import { challengeSize, confirmationOf } from "../protocol/confirmation.ts";
-import { formatResourcePath, formatResourceUri, parseResourceUri } from "../protocol/resource-path.ts";
 import { protocolPrefix } from "../protocol/messages.ts";
-import { isObject, memberAt } from "../protocol/shape.ts";
+import { formatResourcePath, formatResourceUri, parseResourceUri } from "../protocol/resource-path.ts";
+import { memberAt } from "../protocol/shape.ts";
+import { AdminCall, expectOk, isOurs, malformedAnswer, type TokenSource } from "./admin-call.ts";
+import { adminKeys, pageQuery, type KbsAdminKeys, type PageRequest } from "./admin-keys.ts";
+import {
+  adminAppraisalPolicies,
+  adminReferences,
+  adminReleasePolicies,
+  type KbsAdminPolicies,
+  type KbsAdminReferences,
+  type KbsAdminReleasePolicies,
+} from "./admin-policies.ts";
+import { adminAudit, adminSystem, type KbsAdminAudit, type KbsAdminSystem } from "./admin-system.ts";
 import type { KbsClient } from "./kbs-client.ts";
-import { jsonOf, KbsTransport, problemOf, type CallOptions, type KbsTransportOptions, type WireResponse } from "./transport.ts";
-
-/** Where an administration token comes from; asked again for each request. */
-export type TokenSource = (options: CallOptions) => Promise<string>;
+import { jsonOf, problemOf, type CallOptions, type KbsTransportOptions } from "./transport.ts";
 
 export interface KbsAdminOptions extends KbsTransportOptions {
-  readonly token: string | TokenSource;
+  /** Left out when a client certificate says who asks. */
+  readonly token?: string | TokenSource | undefined;
   /**
    * A guest that the service releases to, to prove a registration at a service that lets administrators read nothing
    * (Trustee): the value is fetched through it.
@@ -21,7 +30,7 @@ export interface KbsAdminOptions extends KbsTransportOptions {
 }
 
 export interface PutOptions extends CallOptions {
-  /** `absent`: only when there is none; a version: only in its place; overwrite otherwise. */
+  /** `absent`: only when there is none; a version: only in its place; overwrite otherwise. Trustee always overwrites. */
   readonly condition?: "any" | "absent" | { readonly version: number } | undefined;
 }
 
@@ -30,7 +39,7 @@ export type RegistrationProof = "confirmed" | "read-back" | "attested" | "accept
 
 /** A key that the service holds, and that may now be used to encrypt. */
 export interface RegisteredKey {
-  /** Names the version that was proved, e.g. `kbs:///default/image-key/app`. */
+  /** What packets must name: `kbs:///default/image-key/app`, or `….vN` when the key was rotated. */
   readonly uri: string;
   /** 32 bytes. */
   readonly key: Buffer;
@@ -54,15 +63,9 @@ export interface ResourceList {
 export interface KbsAdmin {
   /** Stores a value; anything but 200 is a failure. `"present"`: the condition did not hold, nothing was written. */
   putResource(uri: string, value: Uint8Array, options?: PutOptions): Promise<"stored" | "present">;
-  /** Reads a value back; needs the right to read, which Trustee grants nobody. */
+  /** Reads the newest value back; needs the right to read, which Trustee grants nobody. */
   getResource(uri: string, options?: CallOptions): Promise<Buffer>;
-  listResources(
-    request?: {
-      readonly prefix?: string | undefined;
-      readonly after?: string | undefined;
-      readonly limit?: number | undefined;
-    } & CallOptions,
-  ): Promise<ResourceList>;
+  listResources(request?: PageRequest): Promise<ResourceList>;
   deleteResource(uri: string, options?: CallOptions): Promise<void>;
   /**
    * Proves that the service holds exactly this value at a URI. Throws `ERR_KBS_REGISTRATION_UNPROVED` when it does not
@@ -75,6 +78,12 @@ export interface KbsAdmin {
    * `ERR_KBS_REGISTRATION_UNPROVED`.
    */
   registerKey(uri: string, options?: CallOptions): Promise<RegisteredKey>;
+  readonly keys: KbsAdminKeys;
+  readonly policies: KbsAdminReleasePolicies;
+  readonly attestationPolicies: KbsAdminPolicies;
+  readonly references: KbsAdminReferences;
+  readonly audit: KbsAdminAudit;
+  readonly system: KbsAdminSystem;
   close(): Promise<void>;
 }
 
@@ -86,53 +95,61 @@ export function connectKbsAdmin(options: KbsAdminOptions): KbsAdmin {
 }
 
 class AdminClient implements KbsAdmin {
-  readonly #transport: KbsTransport;
-  readonly #token: TokenSource;
+  readonly keys: KbsAdminKeys;
+  readonly policies: KbsAdminReleasePolicies;
+  readonly attestationPolicies: KbsAdminPolicies;
+  readonly references: KbsAdminReferences;
+  readonly audit: KbsAdminAudit;
+  readonly system: KbsAdminSystem;
+  readonly #call: AdminCall;
   readonly #verifyWith: KbsClient | undefined;
 
   constructor(options: KbsAdminOptions) {
-    this.#transport = new KbsTransport(options);
-    const { token } = options;
-    this.#token = typeof token === "string" ? () => Promise.resolve(token) : token;
+    this.#call = new AdminCall(options, options.token);
     this.#verifyWith = options.verifyWith;
+    this.keys = adminKeys(this.#call);
+    this.policies = adminReleasePolicies(this.#call);
+    this.attestationPolicies = adminAppraisalPolicies(this.#call);
+    this.references = adminReferences(this.#call);
+    this.audit = adminAudit(this.#call);
+    this.system = adminSystem(this.#call);
   }
 
   async putResource(uri: string, value: Uint8Array, options: PutOptions = {}): Promise<"stored" | "present"> {
-    const { response } = await this.#put(uri, value, options);
-    return response.status === 409 ? "present" : "stored";
+    const path = formatResourcePath(parseResourceUri(uri));
+    const { condition = "any", signal } = options;
+    const headers: Record<string, string> = { "content-type": "application/octet-stream" };
+    if (condition === "absent") headers["if-none-match"] = "*";
+    else if (condition !== "any") headers["if-match"] = `"${condition.version}"`;
+    const response = await this.#call.send({ method: "POST", path: `${protocolPrefix}/resource/${path}`, headers, body: value, signal });
+    if (response.status === 409 && condition !== "any") return "present";
+    expectOk(response, `store ${path}`);
+    return "stored";
   }
 
   async getResource(uri: string, options: CallOptions = {}): Promise<Buffer> {
-    const path = formatResourcePath(parseResourceUri(uri));
-    const response = await this.#send("GET", `/api/v1/resources/${path}`, options);
-    return expectOk(response, `read ${path}`).body;
+    return (await this.#read(uri, options)).value;
   }
 
-  async listResources(request: Parameters<KbsAdmin["listResources"]>[0] = {}): Promise<ResourceList> {
-    const query = new URLSearchParams({
-      ...(request.prefix === undefined ? {} : { prefix: request.prefix }),
-      ...(request.after === undefined ? {} : { after: request.after }),
-      ...(request.limit === undefined ? {} : { limit: String(request.limit) }),
-    });
-    const response = expectOk(await this.#send("GET", `/api/v1/resources?${query.toString()}`, request), "list resources");
-    const body = jsonOf(response, "the list of resources");
-    const resources = memberAt(body, "resources");
-    const next = memberAt(body, "next");
-    if (!Array.isArray(resources) || !resources.every((path) => typeof path === "string")) {
-      throw new KbsError("ERR_KBS_RESPONSE_MALFORMED", { message: "the list of resources has no member resources" });
-    }
+  async listResources({ prefix, after, limit, ...options }: PageRequest = {}): Promise<ResourceList> {
+    const path = `/api/v1/resources?${pageQuery({ prefix, after, limit })}`;
+    const response = await this.#call.send({ method: "GET", path, ...options });
+    const answer =
+      response.status === 200 || isOurs(response) ? jsonOf(expectOk(response, "list resources"), "the list of resources") : undefined;
+    const resources = answer === undefined ? await this.#listAtTrustee(options) : memberAt(answer, "resources");
+    const next = memberAt(answer, "next");
+    if (!Array.isArray(resources) || !resources.every((name) => typeof name === "string")) throw malformedAnswer("resources");
     return { resources, next: typeof next === "string" ? next : undefined };
   }
 
   async deleteResource(uri: string, options: CallOptions = {}): Promise<void> {
     const path = formatResourcePath(parseResourceUri(uri));
-    expectOk(await this.#send("DELETE", `${protocolPrefix}/resource/${path}`, options), `delete ${path}`);
+    await this.#call.ok({ method: "DELETE", path: `${protocolPrefix}/resource/${path}`, ...options }, `delete ${path}`);
   }
 
   async proveResource(uri: string, value: Uint8Array, options: CallOptions = {}): Promise<RegistrationProof> {
     const name = formatResourceUri(parseResourceUri(uri));
-    const confirmed = await this.#confirm(name, value, options);
-    if (confirmed !== "unsupported") return confirmed;
+    if ((await this.#confirm(name, value, options)) === "confirmed") return "confirmed";
     if (this.#verifyWith === undefined) return "accepted";
     const held = await this.#verifyWith.fetchResource(name, options);
     if (!equalBytes(held, value)) throw unproved(name, "it released another value than the one registered");
@@ -142,25 +159,37 @@ class AdminClient implements KbsAdmin {
   async registerKey(uri: string, options: CallOptions = {}): Promise<RegisteredKey> {
     const name = formatResourceUri(parseResourceUri(uri));
     const fresh = randomBytes(keySize);
-    const outcome = await this.putResource(name, fresh, { ...options, condition: "absent" });
-    if (outcome === "stored") return { uri: name, key: fresh, outcome: "created", proof: await this.proveResource(name, fresh, options) };
-    const key = await this.#readPresent(name, options);
-    if (key.length !== keySize) {
+    if ((await this.putResource(name, fresh, { ...options, condition: "absent" })) === "stored") {
+      return { uri: name, key: fresh, outcome: "created", proof: await this.proveResource(name, fresh, options) };
+    }
+    const present = await this.#readPresent(name, options);
+    if (present.value.length !== keySize) {
       throw new KbsError("ERR_KBS_CONFLICT", {
-        message: `${name} exists and has ${key.length} bytes (an image key has ${keySize})`,
+        message: `${name} exists and has ${present.value.length} bytes (an image key has ${keySize})`,
         hint: "choose another name",
       });
     }
-    return { uri: name, key, outcome: "present", proof: "read-back" };
+    // The plain name goes on releasing the version that images in the field were wrapped under.
+    const versioned = present.version === present.released ? name : `${name}.v${present.version}`;
+    return { uri: versioned, key: present.value, outcome: "present", proof: "read-back" };
   }
 
   close(): Promise<void> {
-    return this.#transport.close();
+    return this.#call.close();
   }
 
-  async #readPresent(name: string, options: CallOptions): Promise<Buffer> {
+  async #read(uri: string, options: CallOptions) {
+    const path = formatResourcePath(parseResourceUri(uri));
+    const response = await this.#call.ok({ method: "GET", path: `/api/v1/resources/${path}`, ...options }, `read ${path}`);
+    const version = Number(/^"(\d+)"$/.exec(response.header("etag")[0] ?? "")?.[1]);
+    const released = Number(response.header("ociseal-released-version")[0]);
+    if (!Number.isInteger(version) || !Number.isInteger(released)) throw malformedAnswer("version");
+    return { value: response.body, version, released };
+  }
+
+  async #readPresent(name: string, options: CallOptions) {
     try {
-      return await this.getResource(name, options);
+      return await this.#read(name, options);
     } catch (cause) {
       if (!(cause instanceof KbsError) || cause.code !== "ERR_KBS_ADMIN_DENIED") throw cause;
       throw new KbsError("ERR_KBS_CONFLICT", {
@@ -171,81 +200,27 @@ class AdminClient implements KbsAdmin {
     }
   }
 
-  async #put(uri: string, value: Uint8Array, options: PutOptions) {
-    const path = formatResourcePath(parseResourceUri(uri));
-    const condition = options.condition ?? "any";
-    const headers: Record<string, string> = { "content-type": "application/octet-stream" };
-    if (condition === "absent") headers["if-none-match"] = "*";
-    else if (condition !== "any") headers["if-match"] = `"${condition.version}"`;
-    const response = await this.#send("POST", `${protocolPrefix}/resource/${path}`, options, { headers, body: value });
-    if (response.status === 409 && condition !== "any") return { response };
-    return { response: expectOk(response, `store ${path}`) };
+  /** Source: Trustee PR 1592. */
+  async #listAtTrustee(options: CallOptions): Promise<unknown> {
+    return this.#call.json({ method: "GET", path: `${protocolPrefix}/resource`, ...options }, "list resources");
   }
 
   async #confirm(name: string, value: Uint8Array, options: CallOptions): Promise<"confirmed" | "unsupported"> {
     const path = formatResourcePath(parseResourceUri(name));
     const challenge = randomBytes(challengeSize);
-    const response = await this.#send("POST", `/api/v1/resources/${path}/confirm`, options, {
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ challenge: encodeBase64Url(challenge) }),
-    });
-    // Trustee has no such path; ours answers every call with its mark.
-    if (response.header("ociseal-kbs").length === 0 && response.status !== 200) return "unsupported";
+    const json = { challenge: encodeBase64Url(challenge) };
+    const response = await this.#call.send({ method: "POST", path: `/api/v1/resources/${path}/confirm`, json, ...options });
+    if (!isOurs(response) && response.status !== 200) return "unsupported";
     if (response.status !== 200) throw unproved(name, problemOf(response).detail || `status ${response.status}`);
     const answer = jsonOf(response, "the confirmation");
     const version = memberAt(answer, "version");
     const confirmation = memberAt(answer, "confirmation");
-    if (!isObject(answer) || typeof version !== "number" || typeof confirmation !== "string") {
-      throw new KbsError("ERR_KBS_RESPONSE_MALFORMED", { message: "the confirmation has no version or value" });
-    }
+    if (typeof version !== "number" || typeof confirmation !== "string") throw malformedAnswer("confirmation");
     const expected = confirmationOf(value, { path, version, challenge });
-    if (!equalBytes(decodeBase64Url(confirmation, "confirmation"), decodeBase64Url(expected)))
+    if (!equalBytes(decodeBase64Url(confirmation, "confirmation"), decodeBase64Url(expected))) {
       throw unproved(name, "its confirmation is not of the value that was registered");
+    }
     return "confirmed";
-  }
-
-  async #send(
-    method: "GET" | "POST" | "PUT" | "DELETE",
-    path: string,
-    options: CallOptions,
-    more: { readonly headers?: Readonly<Record<string, string>>; readonly body?: Uint8Array | string } = {},
-  ): Promise<WireResponse> {
-    const token = await this.#token(options);
-    return this.#transport.send({
-      method,
-      path,
-      headers: { authorization: `Bearer ${token}`, ...more.headers },
-      ...(more.body === undefined ? {} : { body: more.body }),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-  }
-}
-
-/** Success is exactly 200: tools that looked at less have pushed images whose keys nobody held. */
-function expectOk(response: WireResponse, what: string): WireResponse {
-  if (response.status === 200) return response;
-  const problem = problemOf(response);
-  const message = `the Key Broker Service did not ${what}: ${problem.detail || `status ${problem.status}`}`;
-  const details = { status: problem.status, type: problem.type, requestId: problem.requestId };
-  switch (problem.status) {
-    case 401:
-    case 403:
-      throw new KbsError("ERR_KBS_ADMIN_DENIED", {
-        message,
-        details,
-        hint: "check the administration token (--admin-token-file): its expiry, its role, and the paths it covers",
-      });
-    case 404:
-      throw new KbsError("ERR_KBS_NOT_FOUND", { message, details });
-    case 409:
-      throw new KbsError("ERR_KBS_CONFLICT", { message, details });
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      throw new KbsError("ERR_KBS_OVERLOADED", { message, details, hint: "try again later" });
-    default:
-      throw new KbsError("ERR_KBS_REQUEST_REFUSED", { message, details });
   }
 }
 
