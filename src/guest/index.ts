@@ -1,6 +1,6 @@
 /** What runs in the guest: opens, verifies and unpacks images into directories. */
 export { guestErrors, GuestError } from "./errors.ts";
-export { defaultUnpackLimits, type UnpackLimits } from "./limits.ts";
+export { defaultUnpackLimits, type GivenLimits, type UnpackLimits } from "./limits.ts";
 export type { IdRange, Ownership } from "./ownership.ts";
 export type { SpecialsPolicy } from "./specials.ts";
 export type { Omissions } from "./apply-layer.ts";

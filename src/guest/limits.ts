@@ -19,6 +19,9 @@ export interface UnpackLimits {
   readonly maxTimeMs: number;
 }
 
+/** Limits as a caller gives them: what is missing or `undefined` is the default. */
+export type GivenLimits = { readonly [Name in keyof UnpackLimits]?: UnpackLimits[Name] | undefined };
+
 /** The limits that apply unless told otherwise. */
 export const defaultUnpackLimits: UnpackLimits = {
   maxBytes: 64 * 1024 ** 3,
@@ -31,7 +34,7 @@ export const defaultUnpackLimits: UnpackLimits = {
 };
 
 /** The defaults with what is given in their place; a member that is `undefined` means the default, never no limit. */
-export function limitsOf(given: Partial<UnpackLimits> | undefined): UnpackLimits {
+export function limitsOf(given: GivenLimits | undefined): UnpackLimits {
   return { ...defaultUnpackLimits, ...Object.fromEntries(Object.entries(given ?? {}).filter(([, value]) => value !== undefined)) };
 }
 

@@ -9,7 +9,7 @@ import { runtimeConfig } from "./bundle.ts";
 import { compressionOf } from "./decompress.ts";
 import { inflateLayer, inLayer, type PlainLayer } from "./inflate-layer.ts";
 import { readImage, selectManifest, type OpenedImage } from "./open-image.ts";
-import { Budget, limitsOf, type UnpackLimits } from "./limits.ts";
+import { Budget, limitsOf, type GivenLimits } from "./limits.ts";
 import type { Ownership } from "./ownership.ts";
 import { Specials, type SpecialsPolicy } from "./specials.ts";
 import { openStaging, storing } from "./staging.ts";
@@ -33,7 +33,7 @@ export interface TreeRequest {
   /** Path of the directory to make: absent or empty, its parent existing. */
   readonly target: string;
   readonly output: TreeOutput;
-  readonly limits?: Partial<UnpackLimits> | undefined;
+  readonly limits?: GivenLimits | undefined;
   /** `preserve` unless told. */
   readonly ownership?: Ownership | undefined;
   /** `require` unless told. */
