@@ -18,6 +18,12 @@ export const signingErrors = {
     category: "integrity",
     summary: "An image carries more signatures than are examined, and none of those examined counts.",
   },
+  ERR_SEAL_ATTESTATION_AMBIGUOUS: { category: "integrity", summary: "Good statements of what a sealed image was made from disagree." },
+  ERR_SEAL_ATTESTATION_UNVERIFIABLE: {
+    category: "usage",
+    summary: "A seal attestation is demanded, and the policy names nobody who could have made it.",
+  },
+  ERR_SEAL_PLAINTEXT_MISMATCH: { category: "integrity", summary: "Decrypting gave something else than what was attested." },
   ERR_SIGNATURE_NOT_KEPT: { category: "unavailable", summary: "A signature was written, and other writers removed it each time." },
 } as const satisfies ErrorTable;
 

@@ -50,3 +50,22 @@ export type {
   SignatureReport,
   SignedClaims,
 } from "./report.ts";
+export { attestImage, type AttestReceipt, type AttestRequest } from "./attest-image.ts";
+export { attestSeal, type AttestSealRequest, type SealReceipt } from "./seal/attest-seal.ts";
+export {
+  requireSealedLayer,
+  requireSealedPlaintext,
+  verifySealAttestation,
+  type VerifiedSeal,
+  type VerifySealRequest,
+} from "./seal/verify-seal.ts";
+export { sealPredicate, type BoundReferrer, type SealedLayer, type SealFacts, type SourceSignature } from "./seal/predicate.ts";
+export {
+  keepSourceSignatures,
+  listCompanions,
+  rebindReferrers,
+  type Companion,
+  type Companions,
+  type FollowRequest,
+  type RebindRequest,
+} from "./seal/companions.ts";

@@ -1,26 +1,29 @@
+import { ToolError } from "../errors/index.ts";
 import { mediaTypes, serializeJson, type Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
-import { parseBundle, preAuthEncoding, serializeKeyBundle } from "./bundle.ts";
+import { parseBundle, preAuthEncoding } from "./bundle.ts";
 import { describe, pushBytes } from "./content.ts";
+import { SigningError } from "./errors.ts";
 import { bundleAnnotations, signaturePredicate, signatureTypes } from "./formats.ts";
 import { verifyBytes } from "./keys/key-types.ts";
 import type { PublicKey } from "./keys/public-key.ts";
-import { settle } from "./settle.ts";
-import type { BundleReceipt, SignRequest } from "./sign-request.ts";
-import { serializeSignatureStatement } from "./statement.ts";
-import { discover, readBundle, type BundleCandidate } from "./discover.ts";
+import type { BundleReceipt, KeepOutcome, SignRequest } from "./sign-request.ts";
+import { signBundle } from "./sign-bundle.ts";
+import { parseStatement, serializeSignatureStatement, subjectsNaming } from "./statement.ts";
+import { discover, readBundle } from "./discover.ts";
 
 const emptyConfig = Buffer.from("{}", "utf8");
 
+export type BundleRequest = Pick<SignRequest, "store" | "target" | "signer" | "annotations" | "signatureStore" | "now">;
+
 /** Signs the statement and stores the bundle as a referrer; one of the same key over the same statement is left as it is. */
-export async function writeBundle(request: SignRequest, options: CallOptions): Promise<BundleReceipt> {
+export async function writeBundle(request: BundleRequest, options: CallOptions): Promise<BundleReceipt> {
   const store = request.signatureStore ?? request.store;
   const { target, annotations = {}, signer, now } = request;
   const payload = serializeSignatureStatement(target.digest, annotations);
-  const present = await findOwn(store, target, payload, signer.publicKey, options);
+  const present = await findOwn(store, target, signer.publicKey, (signed) => signed.equals(payload), options);
   if (present !== undefined) return { manifest: present, outcome: "present" };
-  const signature = Buffer.from(await signer.sign(preAuthEncoding(signatureTypes.inToto, payload), options));
-  const bundle = serializeKeyBundle({ payloadType: signatureTypes.inToto, payload, signature }, signer.publicKey);
+  const bundle = await signBundle(signer, payload, options);
   return { manifest: await keepBundle({ store, target, bundle, predicateType: signaturePredicate, now }, options), outcome: "added" };
 }
 
@@ -32,9 +35,11 @@ export interface BundleToKeep {
   readonly now: Date;
 }
 
+const maxPushes = 3;
+
 /**
- * Stores a bundle as a referrer of the target and stays until it is listed: a registry without the referrers API keeps
- * the list in a tag, where parallel writers lose each other's entries.
+ * Stores a bundle as a referrer of the target, and looks whether it is listed. That parallel writers lose none where the
+ * list is kept in a tag is the store's own work; this is the check that it did it.
  */
 export async function keepBundle({ store, target, bundle, predicateType, now }: BundleToKeep, options: CallOptions): Promise<Descriptor> {
   const config = describe(mediaTypes.empty, emptyConfig);
@@ -55,53 +60,56 @@ export async function keepBundle({ store, target, bundle, predicateType, now }: 
   const descriptor = describe(mediaTypes.manifest, manifest);
   await pushBytes(store, config, emptyConfig, options);
   await pushBytes(store, layer, bundle, options);
-  await settle(
-    {
-      subject: `the list of referrers of ${target.digest} in ${store.name}`,
-      attempt: async () => {
-        const listed = await store.referrers(target, options);
-        if (listed.some(({ digest }) => digest === descriptor.digest)) return "complete";
-        await pushBytes(store, descriptor, manifest, options);
-        return "written";
-      },
-    },
-    options,
-  );
-  return { ...descriptor, artifactType: signatureTypes.bundle };
+  for (let round = 0; round < maxPushes; round += 1) {
+    await pushBytes(store, descriptor, manifest, options);
+    const listed = await store.referrers(target, options);
+    if (listed.some(({ digest }) => digest === descriptor.digest)) return { ...descriptor, artifactType: signatureTypes.bundle };
+  }
+  throw new SigningError("ERR_SIGNATURE_NOT_KEPT", {
+    message: `${store.name} does not list the bundle ${descriptor.digest} among the referrers of ${target.digest}, though it was pushed ${maxPushes} times`,
+    hint: "wait until the other signing jobs are done, and sign again; or sign with --format legacy",
+  });
 }
 
+/** Makes sure that a signature bundle of this key stands beside the target, whatever annotations it carries. */
+export async function ensureSignatureBundle(request: BundleRequest, options: CallOptions): Promise<KeepOutcome> {
+  const store = request.signatureStore ?? request.store;
+  const { digest } = request.target;
+  const isSignature = (signed: Buffer): boolean => {
+    const statement = parseStatement(signed);
+    return statement.predicateType === signaturePredicate && subjectsNaming(statement, digest).length > 0;
+  };
+  if ((await findOwn(store, request.target, request.signer.publicKey, isSignature, options)) !== undefined) return "present";
+  return (await writeBundle(request, options)).outcome;
+}
+
+/** Beyond this a bundle holds more than a signature by a key, and is not looked into for one. */
+const maxOwnBytes = 64 * 1024;
+
+/** A bundle whose statement passes and is signed by our key. */
 async function findOwn(
   store: ContentStore,
   target: Descriptor,
-  payload: Uint8Array,
   publicKey: PublicKey,
+  passes: (payload: Buffer) => boolean,
   options: CallOptions,
 ): Promise<Descriptor | undefined> {
   const { candidates } = await discover({ store, target, formats: ["bundle"] }, options);
   for (const candidate of candidates) {
-    if (candidate.kind === "bundle" && (await isOwn(store, candidate, payload, publicKey, options))) return candidate.manifest;
+    if (candidate.kind !== "bundle" || candidate.bundleLayer.size > maxOwnBytes) continue;
+    if (await isOwn(await readBundle(store, candidate, options), publicKey, passes)) return candidate.manifest;
   }
   return undefined;
 }
 
-async function isOwn(
-  store: ContentStore,
-  candidate: BundleCandidate,
-  payload: Uint8Array,
-  { key, type }: PublicKey,
-  options: CallOptions,
-): Promise<boolean> {
-  // Only what a key alone vouches for can stand in for a new signature.
-  if (candidate.bundleLayer.size > payload.length * 2 + 4096) return false;
-  const bytes = await readBundle(store, candidate, options);
-  let bundle;
+async function isOwn(bytes: Buffer, { key, type }: PublicKey, passes: (payload: Buffer) => boolean): Promise<boolean> {
   try {
-    bundle = parseBundle(bytes);
-  } catch {
-    // A stranger's malformed bundle is not ours.
-    return false;
+    const { envelope, material } = parseBundle(bytes);
+    if (material.kind !== "public-key" || !passes(envelope.payload)) return false;
+    return await verifyBytes(preAuthEncoding(envelope.payloadType, envelope.payload), key, type, envelope.signature);
+  } catch (error) {
+    // A stranger's malformed bundle is not ours; anything else is told.
+    if (error instanceof ToolError && error.category === "integrity") return false;
+    throw error;
   }
-  const { envelope } = bundle;
-  if (bundle.material.kind !== "public-key" || !envelope.payload.equals(payload)) return false;
-  return await verifyBytes(preAuthEncoding(envelope.payloadType, envelope.payload), key, type, envelope.signature);
 }

@@ -1,6 +1,7 @@
+import { ToolError } from "../errors/index.ts";
 import type { Descriptor, ImageManifest } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
-import { pushBytes } from "./content.ts";
+import { pushBytes, resolveIfPresent } from "./content.ts";
 import { SigningError } from "./errors.ts";
 import { legacyAnnotations, signatureLimits } from "./formats.ts";
 import { verifyBytes } from "./keys/key-types.ts";
@@ -41,23 +42,32 @@ export interface LayerToKeep {
 
 /** Appends a layer to what stands under a tag, and stays until it is kept together with everything else seen there. */
 export async function keepLayer({ store, tag, layer, outcome }: LayerToKeep, options: CallOptions): Promise<LegacyReceipt> {
-  const seen = new Map<string, Descriptor>();
-  const own = layerKey(layer);
+  const seen = new Map([[layerKey(layer), layer]]);
   let manifest: Descriptor | undefined;
+  let collisions = 0;
   await settle(
     {
       subject: `tag ${tag} of ${store.name}`,
       attempt: async () => {
         const current = await readLegacyManifest(store, tag, options);
         const present = new Map((current?.manifest.layers ?? []).map((item) => [layerKey(item), item]));
+        const saw = [...present.keys()].every((key) => seen.has(key)) ? "nothing-new" : "news";
         for (const [key, item] of present) seen.set(key, item);
-        seen.set(own, layer);
-        if (current !== undefined && [...seen.keys()].every((key) => present.has(key))) {
-          manifest = current.descriptor;
-          return "complete";
+        manifest = current?.descriptor;
+        if ([...seen.keys()].every((key) => present.has(key))) return { outcome: "complete", saw };
+        let merged: Descriptor;
+        try {
+          merged = await pushLayers(store, tag, [...seen.values()], current?.manifest, options);
+        } catch (error) {
+          if (!isCollision(error) || collisions >= maxCollisions) throw error;
+          collisions += 1;
+          return { outcome: "collided", saw };
         }
-        manifest = await putLayers(store, tag, [...seen.values()], current?.manifest, options);
-        return "written";
+        // Uploading takes longer than anything else here: look once more before the tag moves.
+        const latest = await resolveIfPresent(store, tag, options);
+        if (latest?.digest !== current?.descriptor.digest) return { outcome: "raced", saw };
+        await store.tag(merged, tag, options);
+        return { outcome: "written", saw };
       },
     },
     options,
@@ -66,7 +76,22 @@ export async function keepLayer({ store, tag, layer, outcome }: LayerToKeep, opt
   return { tag, manifest, outcome };
 }
 
-async function putLayers(
+const maxCollisions = 20;
+
+/**
+ * Whether a registry refused a manifest because somebody else was writing the same content at the same moment.
+ *
+ * docker-registry 2.8 writes its link files in place: while one client writes the link of a config that another one
+ * has just pushed too, a reader finds it empty and calls the digest invalid (measured with 32 parallel signers, who
+ * arrive at the same union and so at the same bytes).
+ */
+function isCollision(error: unknown): boolean {
+  const collisionCodes: ReadonlySet<unknown> = new Set(["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]);
+  return error instanceof ToolError && collisionCodes.has(error.details["registryCode"]);
+}
+
+/** Stores a `.sig` manifest of these layers under its digest; the tag is not moved yet. */
+async function pushLayers(
   store: ContentStore,
   tag: string,
   layers: readonly Descriptor[],
@@ -76,13 +101,12 @@ async function putLayers(
   if (layers.length > signatureLimits.maxLayers) {
     throw new SigningError("ERR_SIGNATURE_LIMIT", {
       message: `tag ${tag} of ${store.name} holds ${layers.length - 1} signatures already (limit ${signatureLimits.maxLayers})`,
-      hint: "remove the tag after looking at what it holds, and sign again",
+      hint: "look at what the tag holds, remove it, and sign again",
     });
   }
   const { config, configDescriptor, manifest, manifestDescriptor } = buildLegacyManifest(layers, existing);
   await pushBytes(store, configDescriptor, config, options);
   await pushBytes(store, manifestDescriptor, manifest, options);
-  await store.tag(manifestDescriptor, tag, options);
   return manifestDescriptor;
 }
 

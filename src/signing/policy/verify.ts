@@ -1,4 +1,3 @@
-import { InternalError } from "../../errors/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import { discover } from "../discover.ts";
 import { SigningError } from "../errors.ts";
@@ -6,15 +5,16 @@ import { signaturePredicate } from "../formats.ts";
 import { judgeOf, type Judge } from "../judge.ts";
 import { reasonsOf } from "../refusal.ts";
 import type { CountedFinding, Finding, SignatureReport } from "../report.ts";
-import type { ClaimRequirement, SignatoryRequirement } from "../requirement.ts";
+import type { ClaimRequirement } from "../requirement.ts";
 import { asVerified, plain, type SatisfiedRequirement, type VerifiedSignature } from "../verified.ts";
 import type { VerifyTarget } from "../verify-target.ts";
 import type { DockerReference } from "./docker-reference.ts";
 import { matchesIdentity } from "./identity.ts";
-import { readAuthorities, readKeys, readLocalMaterial, readLogKeys } from "./material.ts";
+import { readLocalMaterial } from "./material.ts";
 import type { PolicyItem, SigstoreSigned } from "./model.ts";
 import type { MaterialReader, PolicyRequirement } from "./requirement.ts";
 import { chooseRequirements, dockerReferenceOf } from "./scopes.ts";
+import { signatoryOf } from "./signatories.ts";
 
 export interface PolicyVerifyRequest extends VerifyTarget {
   readonly requirement: PolicyRequirement;
@@ -138,33 +138,4 @@ async function judgeSigstoreSigned(item: SigstoreSigned, context: PolicyContext)
     findings,
     failures,
   );
-}
-
-async function signatoryOf({ trust, rekorKeys }: SigstoreSigned, read: MaterialReader): Promise<SignatoryRequirement> {
-  const logKeys = await readLogKeys(rekorKeys, read);
-  const logAnchors = { kind: "rekor-keys", keys: logKeys } as const;
-  const isLogged = logKeys.length > 0;
-  switch (trust.kind) {
-    case "keys": {
-      const [first, ...more] = await readKeys(trust.keys, read);
-      if (first === undefined) throw new InternalError({ message: "a policy requirement without keys passed the parser" });
-      // Without a log key a log entry is not looked at, as in skopeo.
-      return { kind: "keys", keys: [first, ...more], ...(isLogged ? { log: "required", logAnchors } : { log: "ignore" }) };
-    }
-    case "fulcio":
-      return {
-        kind: "certificate",
-        identity: { kind: "email", email: trust.subjectEmail, issuer: trust.oidcIssuer },
-        anchors: { kind: "authorities", authorities: await readAuthorities(trust, read) },
-        log: "required",
-        logAnchors,
-      };
-    case "pki":
-      return {
-        kind: "certificate",
-        identity: { kind: "pki", email: trust.subjectEmail, hostname: trust.subjectHostname },
-        anchors: { kind: "authorities", authorities: await readAuthorities(trust, read) },
-        log: "ignore",
-      };
-  }
 }
