@@ -3,13 +3,19 @@ import { equalBytes } from "../bytes/index.ts";
 import type { CtrStream } from "./engine.ts";
 import { CipherError, damaged } from "./errors.ts";
 import { segmentCount, segmentLength } from "./sizes.ts";
-import type { BlockTransform } from "./transform.ts";
+import type { BlockTransform, TransformShape } from "./transform.ts";
 
 /** Bytes of a segment tag: HMAC-SHA-256 cut to 16. */
 export const segmentTagSize = 16;
 
 /** AES blocks: pieces before the last keep the counter aligned. */
 const blockSize = 16;
+
+export const ctrShape: TransformShape = { unit: blockSize, outputSize: (length) => length };
+
+export function segmentShape(blobSize: number): TransformShape {
+  return { unit: segmentLength(blobSize), outputSize: (length) => length };
+}
 
 /** Computes the tags of a blob's segments while it passes in pieces of any size. */
 export interface SegmentTagger {
@@ -80,8 +86,7 @@ export function sealCtr(layerKey: Uint8Array, stream: CtrStream, tagger: Segment
     return input.length;
   };
   return {
-    unit: blockSize,
-    outputSize: (length) => length,
+    ...ctrShape,
     transform,
     finish(input, out) {
       const written = transform(input, out);
@@ -128,8 +133,7 @@ export function openSegments(
     return input.length;
   };
   return {
-    unit: length,
-    outputSize: (size) => size,
+    ...segmentShape(span.blobSize),
     transform: whole,
     finish(input, out) {
       const written = whole(input, out);
@@ -137,6 +141,28 @@ export function openSegments(
         out.fill(0, 0, written);
         throw macMismatch();
       }
+      return written;
+    },
+  };
+}
+
+/**
+ * Decrypts before the one MAC of a whole blob is checked; ends with `ERR_CIPHER_MAC_MISMATCH`. Only for output that
+ * stays in staging, where nobody reads it, until the end.
+ */
+export function openUntagged(layerKey: Uint8Array, stream: CtrStream, expected: Uint8Array): BlockTransform {
+  const mac = createHmac("sha256", layerKey);
+  const transform = (input: Uint8Array, out: Uint8Array) => {
+    mac.update(input);
+    stream.apply(input, out);
+    return input.length;
+  };
+  return {
+    ...ctrShape,
+    transform,
+    finish(input, out) {
+      const written = transform(input, out);
+      if (!equalBytes(mac.digest(), expected)) throw macMismatch();
       return written;
     },
   };

@@ -5,9 +5,10 @@ import { CipherError, trailing, truncated } from "./errors.ts";
 import { deriveChunkKeys, deriveSegmentKey, type ChunkKeys } from "./kdf.ts";
 import type { Engine } from "./names.ts";
 import { checkPrivateOptions, checkPublicOptions, nonceOf, segmentTagsOf, type PrivateOptions, type PublicOptions } from "./options.ts";
-import { buildTransform, type TransformPlan } from "./plan.ts";
+import type { TransformPlan } from "./plan.ts";
 import { chunkLayout, plaintextSize, segmentLength } from "./sizes.ts";
-import { transformStage } from "./transform.ts";
+import { planStage } from "./stages.ts";
+import { threadsFor, type CipherThreads } from "./threads.ts";
 
 const { commitmentSize, headerSize, plainChunk, saltSize, sealedChunk } = chunkLayout;
 
@@ -28,6 +29,8 @@ export interface DecryptionRequest {
   /** Bytes of the blob as the descriptor says; trusted as far as the manifest is. */
   readonly ciphertextSize: number;
   readonly engine?: Engine | undefined;
+  /** Threads for large layers; ranges are decrypted without them. */
+  readonly threads?: CipherThreads | undefined;
 }
 
 /** One layer being decrypted. Only verified plaintext comes out, in every call. */
@@ -46,17 +49,13 @@ export interface LayerDecryption {
   readonly plan: OpenPlan;
 }
 
-/** How to decrypt without a stage. */
-export type OpenPlan =
-  | { readonly kind: "chunks"; readonly headerSize: number; readonly afterHeader: (header: Uint8Array) => TransformPlan }
-  | { readonly kind: "segments"; readonly transform: TransformPlan }
-  | { readonly kind: "untagged"; readonly verifier: () => UntaggedVerifier; readonly afterVerifying: (tags: Uint8Array) => TransformPlan };
-
-/** The first reading of a CTR layer without segment tags. */
-export interface UntaggedVerifier {
-  update(ciphertext: Uint8Array): void;
-  /** Throws `ERR_CIPHER_MAC_MISMATCH`; gives the segment tags that the second reading is checked against. */
-  finish(): Uint8Array;
+/** How to decrypt into a staging file: the transform of what follows the header, as the header says. */
+export interface OpenPlan {
+  readonly headerSize: number;
+  readonly ciphertextSize: number;
+  readonly afterHeader: (header: Uint8Array) => TransformPlan;
+  /** Whether output is verified piece by piece, or only when all of it was written. */
+  readonly verified: "each-piece" | "at-end";
 }
 
 /**
@@ -78,6 +77,7 @@ export function newDecryption(request: DecryptionRequest): LayerDecryption {
 function chunkDecryption(request: DecryptionRequest): LayerDecryption {
   const { publicOptions, privateOptions, mediaType, ciphertextSize, engine = "node" } = request;
   const size = plaintextSize(publicOptions.cipher, ciphertextSize);
+  const threads = threadsFor(request.threads, ciphertextSize);
   const open = (header: Uint8Array): ChunkKeys => {
     if (header.length < headerSize)
       throw truncated(`the encrypted layer ends inside its header (got ${header.length} bytes, expected ${headerSize})`);
@@ -93,8 +93,8 @@ function chunkDecryption(request: DecryptionRequest): LayerDecryption {
   return {
     plaintextSize: size,
     passes: 1,
-    plan: { kind: "chunks", headerSize, afterHeader },
-    open: async (source) => compose(await source(), exactly(ciphertextSize), afterHead(headerSize, afterHeader)),
+    plan: { headerSize, ciphertextSize, afterHeader, verified: "each-piece" },
+    open: async (source) => compose(await source(), exactly(ciphertextSize), afterHead(headerSize, afterHeader, threads)),
     async openRange(source, range) {
       checkRange(range, size);
       const { key, baseNonce } = open(await readHead(source));
@@ -110,7 +110,7 @@ function chunkDecryption(request: DecryptionRequest): LayerDecryption {
         baseNonce,
         span: { first, end: last === lastChunk ? "end-of-blob" : "inside" },
       };
-      return compose(await source({ start, end }), exactly(end - start), planStage(plan), cut(range, first * plainChunk));
+      return compose(await source({ start, end }), exactly(end - start), planStage({ plan }), cut(range, first * plainChunk));
     },
   };
 }
@@ -128,40 +128,41 @@ function ctrDecryption(request: DecryptionRequest): LayerDecryption {
   const nonce = nonceOf(privateOptions);
   const mac = publicOptions.hmac;
   const size = plaintextSize(publicOptions.cipher, blobSize);
+  const threads = threadsFor(request.threads, blobSize);
   const published = segmentTagsOf(publicOptions, blobSize);
   const planFrom = (first: number, tags: Uint8Array, whole?: Uint8Array): TransformPlan => {
     return { kind: "open-segments", engine, layerKey, nonce, tags, blobSize, first, mac: whole };
   };
-  const verifier = (): UntaggedVerifier => {
-    const hmac = createHmac("sha256", layerKey);
-    const tagger = tagSegments(deriveSegmentKey(layerKey, nonce), blobSize);
-    return {
-      update(ciphertext) {
-        hmac.update(ciphertext);
-        tagger.update(ciphertext);
-      },
-      finish() {
-        if (!equalBytes(hmac.digest(), mac)) throw macMismatch();
-        return tagger.finish();
-      },
-    };
-  };
   let verified: Uint8Array | undefined;
   const verify = async (source: BlobOpener): Promise<Uint8Array> => {
-    const check = verifier();
-    for await (const chunk of compose(await source(), exactly(blobSize))) check.update(chunk as Uint8Array);
-    return check.finish();
+    const hmac = createHmac("sha256", layerKey);
+    const tagger = tagSegments(deriveSegmentKey(layerKey, nonce), blobSize);
+    for await (const chunk of compose(await source(), exactly(blobSize))) {
+      hmac.update(chunk as Uint8Array);
+      tagger.update(chunk as Uint8Array);
+    }
+    if (!equalBytes(hmac.digest(), mac)) throw macMismatch();
+    return tagger.finish();
   };
   return {
     plaintextSize: size,
     passes: published === undefined ? 2 : 1,
     plan:
       published === undefined
-        ? { kind: "untagged", verifier, afterVerifying: (tags) => planFrom(0, tags) }
-        : { kind: "segments", transform: planFrom(0, published, mac) },
+        ? {
+            headerSize: 0,
+            ciphertextSize: blobSize,
+            afterHeader: () => ({ kind: "open-untagged", engine, layerKey, nonce, mac }),
+            verified: "at-end",
+          }
+        : { headerSize: 0, ciphertextSize: blobSize, afterHeader: () => planFrom(0, published, mac), verified: "each-piece" },
     async open(source) {
       const tags = published ?? (verified ??= await verify(source));
-      return compose(await source(), exactly(blobSize), planStage(planFrom(0, tags, published === undefined ? undefined : mac)));
+      return compose(
+        await source(),
+        exactly(blobSize),
+        planStage({ plan: planFrom(0, tags, published === undefined ? undefined : mac), threads }),
+      );
     },
     async openRange(source, range) {
       checkRange(range, size);
@@ -170,19 +171,13 @@ function ctrDecryption(request: DecryptionRequest): LayerDecryption {
       const first = Math.floor(range.start / length);
       const start = first * length;
       const end = range.end === range.start ? start : Math.min(blobSize, Math.ceil(range.end / length) * length);
-      return compose(await source({ start, end }), exactly(end - start), planStage(planFrom(first, tags)), cut(range, start));
+      return compose(await source({ start, end }), exactly(end - start), planStage({ plan: planFrom(first, tags) }), cut(range, start));
     },
   };
 }
 
-function planStage(plan: TransformPlan): ByteStage {
-  return async function* (source) {
-    yield* transformStage(await buildTransform(plan))(source);
-  };
-}
-
 /** Takes the first bytes of a blob for itself; what they say decides how the rest is transformed. */
-function afterHead(size: number, next: (head: Uint8Array) => TransformPlan): ByteStage {
+function afterHead(size: number, next: (head: Uint8Array) => TransformPlan, threads: CipherThreads | undefined): ByteStage {
   return async function* (source) {
     const head = Buffer.alloc(size);
     let held = 0;
@@ -198,7 +193,7 @@ function afterHead(size: number, next: (head: Uint8Array) => TransformPlan): Byt
         if (taken < value.length) beyond = value.subarray(taken);
       }
       const plan = next(head.subarray(0, held));
-      yield* planStage(plan)(continued(beyond, rest));
+      yield* planStage({ plan, threads })(continued(beyond, rest));
     } finally {
       await rest.return?.();
     }

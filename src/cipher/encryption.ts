@@ -5,9 +5,10 @@ import { CipherError } from "./errors.ts";
 import { deriveChunkKeys, deriveConvergent, deriveConvergentCtr, type ConvergentRequest } from "./kdf.ts";
 import type { CipherName, Engine } from "./names.ts";
 import { segmentTagOptions, type PrivateOptions, type PublicOptions } from "./options.ts";
-import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
+import type { TransformPlan, TransformResults } from "./plan.ts";
 import { checkPlaintextSize, chunkLayout, ciphertextSize } from "./sizes.ts";
-import { transformStage } from "./transform.ts";
+import { planStage } from "./stages.ts";
+import { threadsFor, type CipherThreads } from "./threads.ts";
 
 export interface EncryptionRequest {
   readonly cipher: CipherName;
@@ -18,6 +19,8 @@ export interface EncryptionRequest {
   readonly engine?: Engine | undefined;
   /** Key and salt from a tenant's secret instead of from randomness. */
   readonly convergent?: ConvergentRequest | undefined;
+  /** Threads for large layers. */
+  readonly threads?: CipherThreads | undefined;
 }
 
 /** One layer being encrypted, under a key of its own; for one use, so that no nonce meets two plaintexts. */
@@ -67,10 +70,9 @@ export function newEncryption(request: EncryptionRequest): LayerEncryption {
     publicOptions: () => prepared.publicOptions(state === "done" ? results : undefined),
     stage: async function* (source) {
       const plan = claim();
-      const transform = await buildTransform(plan.transform);
       if (plan.head.length > 0) yield plan.head;
-      yield* transformStage(transform)(plaintextSize === undefined ? source : declaredSize(plaintextSize)(source));
-      settle(transform.results?.() ?? {});
+      const stage = planStage({ plan: plan.transform, threads: threadsFor(request.threads, plaintextSize), settle });
+      yield* stage(plaintextSize === undefined ? source : declaredSize(plaintextSize)(source));
     },
   };
 }

@@ -24,6 +24,7 @@ export const cipherErrors = {
   ERR_CIPHER_SIZE_MISMATCH: { category: "integrity", summary: "A layer being encrypted is shorter or longer than declared." },
   ERR_CIPHER_LAYER_TOO_LARGE: { category: "usage", summary: "A layer is larger than the cipher may encrypt." },
   ERR_CIPHER_RANGE: { category: "usage", summary: "A byte range does not lie inside the layer." },
+  ERR_CIPHER_UNCOMPRESS: { category: "integrity", summary: "A decrypted layer does not uncompress." },
   ERR_CIPHER_FILE: { category: "io", summary: "A local file of an encrypted or plain layer could not be read or written." },
 } as const satisfies ErrorTable;
 
@@ -31,6 +32,11 @@ export class CipherError extends ToolError<keyof typeof cipherErrors> {
   constructor(code: keyof typeof cipherErrors, facts: ErrorFacts) {
     super(code, cipherErrors[code].category, facts);
   }
+}
+
+/** Whether a code is one of this room's. */
+export function isCipherErrorCode(code: string): code is keyof typeof cipherErrors {
+  return Object.hasOwn(cipherErrors, code);
 }
 
 const refetch = "the registry, a proxy or the disk changed the content; fetch it again, then report the digest to its owner";

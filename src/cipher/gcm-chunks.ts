@@ -2,9 +2,16 @@ import type { GcmKey } from "./engine.ts";
 import { damaged, truncated } from "./errors.ts";
 import { chunkNonce } from "./kdf.ts";
 import { chunkLayout } from "./sizes.ts";
-import type { BlockTransform } from "./transform.ts";
+import type { BlockTransform, TransformShape } from "./transform.ts";
 
 const { plainChunk, sealedChunk, tagSize } = chunkLayout;
+
+export const sealChunksShape: TransformShape = {
+  unit: plainChunk,
+  outputSize: (length) => (Math.floor(length / plainChunk) + 1) * tagSize + length,
+};
+
+export const openChunksShape: TransformShape = { unit: sealedChunk, outputSize: (length) => length };
 
 /** Encrypts chunks from index 0 on; the header is not part of it. Source: c2sp.org/chunked-encryption@v1, "Encryption". */
 export function sealChunks(key: GcmKey, baseNonce: Uint8Array): BlockTransform {
@@ -21,8 +28,7 @@ export function sealChunks(key: GcmKey, baseNonce: Uint8Array): BlockTransform {
     return chunks * sealedChunk;
   };
   return {
-    unit: plainChunk,
-    outputSize: (length) => (Math.floor(length / plainChunk) + 1) * tagSize + length,
+    ...sealChunksShape,
     transform: whole,
     finish(input, out) {
       const full = input.length - (input.length % plainChunk);
@@ -57,8 +63,7 @@ export function openChunks(key: GcmKey, baseNonce: Uint8Array, span: ChunkSpan):
     return chunks * plainChunk;
   };
   return {
-    unit: sealedChunk,
-    outputSize: (length) => length,
+    ...openChunksShape,
     transform: whole,
     finish(input, out) {
       const full = input.length - (input.length % sealedChunk);

@@ -1,10 +1,11 @@
-import { openSegments, sealCtr, tagSegments } from "./ctr-segments.ts";
+import { ctrShape, openSegments, openUntagged, sealCtr, segmentShape, tagSegments } from "./ctr-segments.ts";
 import { counterAt, loadEngine } from "./engine.ts";
-import { openChunks, sealChunks, type ChunkSpan } from "./gcm-chunks.ts";
+import { openChunks, openChunksShape, sealChunks, sealChunksShape, type ChunkSpan } from "./gcm-chunks.ts";
 import { deriveSegmentKey } from "./kdf.ts";
+import type { Digest } from "../bytes/index.ts";
 import type { Engine } from "./names.ts";
 import { segmentLength } from "./sizes.ts";
-import type { BlockTransform } from "./transform.ts";
+import type { BlockTransform, TransformShape } from "./transform.ts";
 
 /** A transform as plain data, so that it can be built here or in a worker thread. Holds key material. */
 export type TransformPlan = { readonly engine: Engine } & (
@@ -20,16 +21,35 @@ export type TransformPlan = { readonly engine: Engine } & (
       readonly first: number;
       readonly mac: Uint8Array | undefined;
     }
+  /** Only into staging: the output is not verified before the end. */
+  | { readonly kind: "open-untagged"; readonly layerKey: Uint8Array; readonly nonce: Uint8Array; readonly mac: Uint8Array }
 );
 
 /** What a transform knows at its end, beyond its output: the MAC and the segment tags of a sealed CTR layer. */
 export interface TransformResults {
+  /** Digest of what a layer uncompresses to. */
+  readonly uncompressed?: Digest | undefined;
   readonly mac?: Uint8Array | undefined;
   readonly tags?: Uint8Array | undefined;
 }
 
 export interface PlannedTransform extends BlockTransform {
   readonly results?: () => TransformResults;
+}
+
+/** How the input of a plan's transform is cut. */
+export function shapeOf(plan: TransformPlan): TransformShape {
+  switch (plan.kind) {
+    case "seal-chunks":
+      return sealChunksShape;
+    case "open-chunks":
+      return openChunksShape;
+    case "seal-ctr":
+    case "open-untagged":
+      return ctrShape;
+    case "open-segments":
+      return segmentShape(plan.blobSize);
+  }
 }
 
 /** Builds the transform of a plan. */
@@ -50,5 +70,7 @@ export async function buildTransform(plan: TransformPlan): Promise<PlannedTransf
       const stream = engine.ctrStream(layerKey, counterAt(nonce, first * segmentLength(blobSize)));
       return openSegments({ layerKey, segmentKey: deriveSegmentKey(layerKey, nonce) }, stream, tags, { blobSize, first, mac });
     }
+    case "open-untagged":
+      return openUntagged(plan.layerKey, engine.ctrStream(plan.layerKey, plan.nonce), plan.mac);
   }
 }

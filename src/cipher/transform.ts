@@ -1,19 +1,23 @@
 import type { ByteStage } from "../bytes/index.ts";
 
+/** How the input of a transform is cut, and how much comes out. */
+export interface TransformShape {
+  /** Bytes of input that belong together. */
+  readonly unit: number;
+  /** The most bytes that `length` bytes of input can give. */
+  readonly outputSize: (length: number) => number;
+}
+
 /**
  * A cipher's work on one piece after the other; synchronous, so that it runs equally inside a stage and inside a
  * worker thread. Pieces before the last are whole multiples of `unit`; the last is whatever remains, often nothing.
  *
  * What `transform` and `finish` write may leave the process: an opening transform writes only verified plaintext.
  */
-export interface BlockTransform {
-  /** Bytes of input that belong together. */
-  readonly unit: number;
-  /** The most bytes that `length` bytes of input can give. */
-  outputSize(length: number): number;
+export interface BlockTransform extends TransformShape {
   /** Works on `input.length` bytes, a multiple of `unit`; returns the bytes written to `out`. */
   transform(input: Uint8Array, out: Uint8Array): number;
-  /** Works on the last piece, shorter than `unit` or equal to it; returns the bytes written to `out`. */
+  /** Works on the last piece, of any length; returns the bytes written to `out`. */
   finish(input: Uint8Array, out: Uint8Array): number;
 }
 

@@ -6,3 +6,4 @@ export { sealLayer, type LayerSealing, type PlainLayer, type SealRequest } from 
 export { checkSealedLayer, openLayer, type OpenedLayer, type OpenRequest, type SealedLayer } from "./open.ts";
 export { describeEncryption, type EncryptionDescription } from "./describe.ts";
 export { rewrapLayer, type RewrappedLayer, type RewrapRequest } from "./rewrap.ts";
+export { openFile, sealFile, type LayerFileRequest, type OpenedFile } from "./files.ts";

@@ -6,6 +6,7 @@ import {
   type BlobOpener,
   type ByteRange,
   type CipherName,
+  type CipherThreads,
   type Engine,
   type LayerDecryption,
   type PublicOptions,
@@ -21,6 +22,8 @@ export interface OpenRequest {
   readonly layer: Descriptor;
   readonly unwrappers: readonly KeyUnwrapper[];
   readonly engine?: Engine | undefined;
+  /** Threads for large layers. */
+  readonly threads?: CipherThreads | undefined;
 }
 
 /** A sealed layer, checked as far as that is possible without a key. */
@@ -56,8 +59,10 @@ export interface OpenedLayer {
   openRange(source: BlobOpener, range: ByteRange): Promise<ByteStream>;
   /** The descriptor of the plain layer: encryption annotations, urls and embedded data left out. */
   plainDescriptor(plaintext: ContentAddress): Descriptor;
-  /** For the file path of this room. */
+  /** For {@link openFile}. */
+  readonly layer: Descriptor;
   readonly decryption: LayerDecryption;
+  readonly threads: CipherThreads | undefined;
 }
 
 /**
@@ -84,13 +89,20 @@ export function checkSealedLayer(layer: Descriptor): SealedLayer {
  * `ERR_CIPHER_NONCE_LENGTH`, `ERR_CIPHER_KEY_LENGTH`.
  */
 export async function openLayer(request: OpenRequest, options: KeywrapOptions = {}): Promise<OpenedLayer> {
-  const { layer, unwrappers, engine } = request;
+  const { layer, unwrappers, engine, threads } = request;
   const sealed = checkSealedLayer(layer);
   const { optsdata, packet, unwrapper } = await unwrapFirst(sealed.annotations.packets, unwrappers, options);
   const privateOptions = parsePrivateOptions(optsdata);
   const { publicOptions, mediaType } = sealed;
   const { cipher } = publicOptions;
-  const decryption = newDecryption({ publicOptions, privateOptions, mediaType: sealedAs(mediaType), ciphertextSize: layer.size, engine });
+  const decryption = newDecryption({
+    publicOptions,
+    privateOptions,
+    mediaType: sealedAs(mediaType),
+    ciphertextSize: layer.size,
+    engine,
+    threads,
+  });
   const digest = bindingDigest(cipher, privateOptions.digest);
   return {
     cipher,
@@ -101,7 +113,9 @@ export async function openLayer(request: OpenRequest, options: KeywrapOptions = 
     packet,
     openedBy: unwrapper.name,
     passes: decryption.passes,
+    layer,
     decryption,
+    threads,
     async open(source) {
       const plaintext = await decryption.open(source);
       return digest === undefined ? plaintext : compose(plaintext, bound(digest, decryption.plaintextSize));

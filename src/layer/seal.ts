@@ -1,5 +1,5 @@
 import { newHasher, type ByteStage, type ContentAddress, type Digest } from "../bytes/index.ts";
-import { newEncryption, type CipherName, type Engine, type LayerEncryption } from "../cipher/index.ts";
+import { newEncryption, type CipherName, type CipherThreads, type Engine, type LayerEncryption } from "../cipher/index.ts";
 import { InternalError } from "../errors/index.ts";
 import type { KeyPacket, KeyWrapper, KeywrapOptions } from "../keywrap/index.ts";
 import type { Annotations, Descriptor } from "../oci/index.ts";
@@ -24,6 +24,8 @@ export interface SealRequest {
   readonly engine?: Engine | undefined;
   /** Convergent encryption: a tenant's secret of at least 32 bytes; the layer's digest must be known. */
   readonly convergentSecret?: Uint8Array | undefined;
+  /** Threads for large layers. */
+  readonly threads?: CipherThreads | undefined;
 }
 
 /** A layer being sealed, under a key of its own; for one use. */
@@ -39,9 +41,10 @@ export interface LayerSealing {
   readonly stage: ByteStage;
   /** The descriptor of the sealed layer, once the stage has ended: annotations kept, urls and embedded data left out. */
   finish(ciphertext: ContentAddress): Promise<Descriptor>;
-  /** For the file path of this room. */
+  /** For {@link sealFile}. */
+  readonly layer: PlainLayer;
   readonly encryption: LayerEncryption;
-  readonly plaintextDigest: Digest | undefined;
+  readonly threads: CipherThreads | undefined;
 }
 
 /**
@@ -50,7 +53,7 @@ export interface LayerSealing {
  * `ERR_LAYER_MARK_MISSING`, `ERR_LAYER_MEDIA_TYPE`, `ERR_LAYER_NO_RECIPIENT`, and what the wrappers throw.
  */
 export async function sealLayer(request: SealRequest, options: KeywrapOptions = {}): Promise<LayerSealing> {
-  const { layer, cipher, wrappers, engine, convergentSecret } = request;
+  const { layer, cipher, wrappers, engine, convergentSecret, threads } = request;
   if (isEncryptedMediaType(layer.mediaType)) {
     throw new LayerError("ERR_LAYER_ALREADY_ENCRYPTED", {
       message: `a layer of type ${layer.mediaType} is encrypted already`,
@@ -70,6 +73,7 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
     mediaType: sealedAs(layer.mediaType),
     plaintextSize: layer.size,
     engine,
+    threads,
     convergent: convergentSecret === undefined ? undefined : { secret: convergentSecret, plaintextDigest: knownDigest(layer) },
   });
   const wrap = async (digest: Digest): Promise<readonly KeyPacket[]> => {
@@ -92,8 +96,9 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
   return {
     mediaType,
     size: encryption.ciphertextSize,
+    layer,
     encryption,
-    plaintextDigest: layer.digest,
+    threads,
     stage: layer.digest === undefined ? (source) => encryption.stage(hashing(source)) : encryption.stage,
     async finish(ciphertext) {
       if (packets === undefined) {

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { encodeBase64, type Digest } from "../../src/bytes/index.ts";
+import { encodeBase64 } from "../../src/bytes/index.ts";
 import { brokerUnwrapper, keksAtHand, parsePrivateKey, privateKeyUnwrapper, type KeyUnwrapper } from "../../src/keywrap/index.ts";
 import { openLayer } from "../../src/layer/index.ts";
 import type { Descriptor } from "../../src/oci/index.ts";
@@ -22,7 +22,7 @@ describe("layers made by skopeo 1.22", () => {
     const blob = Buffer.from(answer.ciphertext, "hex");
     const layer: Descriptor = {
       mediaType: "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
-      digest: answer.digest as Digest,
+      digest: answer.digest,
       size: blob.length,
       annotations: {
         "org.opencontainers.image.enc.pubopts": encodeBase64(Buffer.from(answer.pubopts)),

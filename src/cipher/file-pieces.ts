@@ -1,0 +1,258 @@
+import { open, unlink, type FileHandle } from "node:fs/promises";
+import { newHasher, type ContentAddress, type DigestAlgorithm } from "../bytes/index.ts";
+import { describeCause, InternalError } from "../errors/index.ts";
+import { CipherError } from "./errors.ts";
+import { shapeOf, type TransformPlan, type TransformResults } from "./plan.ts";
+import type { Piece, PieceResult, PieceRunner } from "./runner.ts";
+import type { TransformShape } from "./transform.ts";
+
+/** A file turned into another, piece by piece: reading and both hashes here, the cipher wherever the runner runs. */
+export interface FileTransform {
+  readonly sourcePath: string;
+  /** Must not exist; is made for the owner alone, and removed again when anything fails. */
+  readonly targetPath: string;
+  /** Bytes that the source must have. */
+  readonly sourceSize: number;
+  /** What stands at the start of the source and decides how the rest is transformed. */
+  readonly headerSize: number;
+  readonly plan: (header: Uint8Array) => TransformPlan;
+  readonly start: (plan: TransformPlan) => PieceRunner;
+  /** SHA-256 when not given. */
+  readonly sourceAlgorithm?: DigestAlgorithm | undefined;
+  readonly targetAlgorithm?: DigestAlgorithm | undefined;
+  /** What is written before the transform's output. */
+  readonly prefix: Uint8Array;
+  /** Takes each piece of output, as input, once it is written and hashed, and gives the piece back. */
+  readonly observer?: PieceRunner | undefined;
+  /** Told the bytes read of each piece. */
+  readonly progress?: ((size: number) => void) | undefined;
+  readonly sizeError: (got: number) => CipherError;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FileTransformResult {
+  readonly source: ContentAddress;
+  readonly target: ContentAddress;
+  readonly results: TransformResults;
+}
+
+/** Input of one piece: sixteen chunks, small enough that it stays in the cache while it is hashed and encrypted. */
+const pieceSize = 1 << 19;
+/** Pieces under way at once. */
+const depth = 6;
+
+/** Runs a file through a transform. Throws `ERR_CIPHER_FILE`, what `plan` and the transform throw, and the signal's reason. */
+export async function transformFile(request: FileTransform): Promise<FileTransformResult> {
+  const { sourcePath, targetPath } = request;
+  const source = await opened(sourcePath, "r");
+  try {
+    const target = await opened(targetPath, "wx");
+    try {
+      const result = await new FileRun(request, source, target).run();
+      await target.close();
+      return result;
+    } catch (cause) {
+      await target.close();
+      await unlink(targetPath);
+      throw cause;
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function opened(path: string, flags: "r" | "wx"): Promise<FileHandle> {
+  try {
+    return await open(path, flags, 0o600);
+  } catch (cause) {
+    throw fileError(flags === "r" ? "open" : "create", path, cause);
+  }
+}
+
+/** The loops of one transform, and what they share. */
+class FileRun {
+  readonly #request: FileTransform;
+  readonly #source: FileHandle;
+  readonly #target: FileHandle;
+  readonly #hashIn: ReturnType<typeof newHasher>;
+  readonly #hashOut: ReturnType<typeof newHasher>;
+  readonly #pieces = new PiecePool();
+  #passed: Promise<unknown> = Promise.resolve();
+  #lastWrite = Promise.resolve();
+  #written = 0;
+  #results: TransformResults = {};
+
+  constructor(request: FileTransform, source: FileHandle, target: FileHandle) {
+    this.#request = request;
+    this.#hashIn = newHasher(request.sourceAlgorithm);
+    this.#hashOut = newHasher(request.targetAlgorithm);
+    this.#source = source;
+    this.#target = target;
+  }
+
+  async run(): Promise<FileTransformResult> {
+    const { headerSize, sourceSize, plan, prefix, start } = this.#request;
+    const header = new Uint8Array(Math.min(headerSize, sourceSize));
+    await this.#read(header, 0);
+    this.#hashIn.update(header);
+    const chosen = plan(header);
+    if (prefix.length > 0) {
+      this.#hashOut.update(prefix);
+      await writeAll(this.#target, prefix, 0, this.#request.targetPath);
+      this.#written = prefix.length;
+    }
+    const runner = start(chosen);
+    try {
+      await this.#transform(runner, shapeOf(chosen));
+    } finally {
+      runner.close();
+    }
+    return {
+      source: { digest: this.#hashIn.digest(), size: sourceSize },
+      target: { digest: this.#hashOut.digest(), size: this.#written },
+      results: this.#results,
+    };
+  }
+
+  /** Reads ahead by one piece, hands pieces to the runner, and takes results in order, all at once. */
+  async #transform(runner: PieceRunner, shape: TransformShape): Promise<void> {
+    const { sourceSize, headerSize, signal } = this.#request;
+    const inputSize = Math.min(shape.unit * Math.max(1, Math.floor(pieceSize / shape.unit)), sourceSize - headerSize);
+    this.#pieces.size(inputSize, shape.outputSize(inputSize));
+    const read = (start: number) => {
+      const reading = this.#readPiece(start, Math.min(inputSize, sourceSize - start));
+      reading.catch(() => undefined);
+      return reading;
+    };
+    let results = Promise.resolve();
+    try {
+      let next = read(headerSize);
+      for (let at = headerSize; ;) {
+        signal?.throwIfAborted();
+        const { piece, length } = await next;
+        at += length;
+        const position = at < sourceSize ? "inner" : "last";
+        if (position === "inner") next = read(at);
+        this.#hashIn.update(new Uint8Array(piece.input, 0, length));
+        this.#request.progress?.(length);
+        const running = runner.run({ piece, length, position });
+        running.catch(() => undefined);
+        results = results.then(async () => this.#take(await running));
+        results.catch((cause: unknown) => this.#pieces.stop(cause));
+        if (position === "last") break;
+      }
+      await this.#expectEnd();
+      await results;
+      await this.#passed;
+    } finally {
+      this.#pieces.stop(new InternalError({ message: "a piece was asked for after the end" }));
+      // The files stay open until nothing uses them any more.
+      await Promise.allSettled([results, this.#lastWrite]);
+      await Promise.allSettled([this.#passed]);
+    }
+  }
+
+  async #readPiece(start: number, length: number): Promise<{ piece: Piece; length: number }> {
+    const piece = await this.#pieces.take();
+    await this.#read(new Uint8Array(piece.input, 0, length), start);
+    return { piece, length };
+  }
+
+  async #take({ piece, written, results }: PieceResult): Promise<void> {
+    if (results !== undefined) this.#results = { ...this.#results, ...results };
+    const output = new Uint8Array(piece.output, 0, written);
+    this.#hashOut.update(output);
+    const done = this.#pass(piece, output, results === undefined ? "inner" : "last");
+    done.catch((cause: unknown) => this.#pieces.stop(cause));
+    this.#passed = Promise.all([this.#passed, done]);
+    this.#passed.catch(() => undefined);
+  }
+
+  /** Writes, shows to the observer and gives back, each in the order of the pieces. */
+  async #pass(piece: Piece, output: Uint8Array, position: "inner" | "last"): Promise<void> {
+    const start = this.#written;
+    this.#written += output.length;
+    const written = this.#lastWrite.then(() => writeAll(this.#target, output, start, this.#request.targetPath));
+    this.#lastWrite = written;
+    await written;
+    const { observer } = this.#request;
+    if (observer === undefined) {
+      this.#pieces.give(piece);
+      return;
+    }
+    const seen = await observer.run({ piece: { input: piece.output, output: piece.input }, length: output.length, position });
+    if (seen.results !== undefined) this.#results = { ...this.#results, ...seen.results };
+    this.#pieces.give({ input: seen.piece.output, output: seen.piece.input });
+  }
+
+  async #read(into: Uint8Array, start: number): Promise<void> {
+    for (let filled = 0; filled < into.length;) {
+      const { bytesRead } = await this.#source.read(into, filled, into.length - filled, start + filled).catch((cause: unknown) => {
+        throw fileError("read", this.#request.sourcePath, cause);
+      });
+      if (bytesRead === 0) throw this.#request.sizeError(start + filled);
+      filled += bytesRead;
+    }
+  }
+
+  async #expectEnd(): Promise<void> {
+    const { sourceSize, sizeError } = this.#request;
+    const { bytesRead } = await this.#source.read(new Uint8Array(1), 0, 1, sourceSize);
+    if (bytesRead > 0) throw sizeError(sourceSize + 1);
+  }
+}
+
+async function writeAll(target: FileHandle, output: Uint8Array, start: number, path: string): Promise<void> {
+  for (let done = 0; done < output.length;) {
+    const { bytesWritten } = await target.write(output, done, output.length - done, start + done).catch((cause: unknown) => {
+      throw fileError("write", path, cause);
+    });
+    done += bytesWritten;
+  }
+}
+
+/** A few pieces of memory that go round. */
+class PiecePool {
+  readonly #free: Piece[] = [];
+  readonly #waiting: { resolve: (piece: Piece) => void; reject: (cause: unknown) => void }[] = [];
+  #left = depth;
+  #inputSize = 0;
+  #outputSize = 0;
+  #stopped: { readonly cause: unknown } | undefined;
+
+  size(inputSize: number, outputSize: number): void {
+    this.#inputSize = inputSize;
+    this.#outputSize = outputSize;
+  }
+
+  async take(): Promise<Piece> {
+    if (this.#stopped !== undefined) throw this.#stopped.cause;
+    const piece = this.#free.pop();
+    if (piece !== undefined) return piece;
+    if (this.#left > 0) {
+      this.#left -= 1;
+      return { input: new ArrayBuffer(this.#inputSize), output: new ArrayBuffer(this.#outputSize) };
+    }
+    return new Promise((resolve, reject) => void this.#waiting.push({ resolve, reject }));
+  }
+
+  give(piece: Piece): void {
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) this.#free.push(piece);
+    else waiting.resolve(piece);
+  }
+
+  /** Whoever waits for a piece now or later gets the failure. */
+  stop(cause: unknown): void {
+    this.#stopped ??= { cause };
+    for (const { reject } of this.#waiting.splice(0)) reject(cause);
+  }
+}
+
+function fileError(action: "open" | "create" | "read" | "write", path: string, cause: unknown): CipherError {
+  return new CipherError("ERR_CIPHER_FILE", {
+    message: `cannot ${action} ${path}: ${describeCause(cause)}`,
+    hint: action === "write" ? "check the free space of the disk" : "check the path and its permissions",
+    cause,
+  });
+}

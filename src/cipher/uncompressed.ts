@@ -1,0 +1,72 @@
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import type { Transform } from "node:stream";
+import { newHasher, type Digest } from "../bytes/index.ts";
+import { describeCause } from "../errors/index.ts";
+import { CipherError } from "./errors.ts";
+
+/** How a layer's tar is stored. */
+export type Compression = "none" | "gzip" | "zstd";
+
+/** Takes a layer piece by piece and gives the digest of its tar, which the image's diff_ids name. */
+export interface UncompressedHasher {
+  /** Settles when the piece is no longer needed. */
+  update(piece: Uint8Array): Promise<void>;
+  digest(): Promise<Digest>;
+}
+
+/** Size of the pieces that come out of a decompressor. */
+const outputSize = 1 << 18;
+
+/**
+ * Hashes what a layer uncompresses to; keeps none of it. Throws `ERR_CIPHER_UNCOMPRESS`. Give it verified plaintext
+ * only: a decompressor is a parser.
+ */
+export function uncompressedHasher(compression: Compression): UncompressedHasher {
+  const hasher = newHasher();
+  if (compression === "none") {
+    return { update: async (piece) => hasher.update(piece), digest: async () => hasher.digest() };
+  }
+  const stream: Transform =
+    compression === "gzip" ? createGunzip({ chunkSize: outputSize }) : createZstdDecompress({ chunkSize: outputSize });
+  stream.on("data", (chunk: Buffer) => hasher.update(chunk));
+  // A decompressor that fails does not call back the write under way: whoever waits for it is told here.
+  let failure: CipherError | undefined;
+  const waiting = new Set<(cause: CipherError) => void>();
+  const ended = new Promise<void>((resolve, reject) => {
+    stream.once("end", resolve);
+    stream.once("error", (cause) => {
+      failure = broken(compression, cause);
+      for (const fail of waiting) fail(failure);
+      reject(failure);
+    });
+  });
+  ended.catch(() => undefined);
+  return {
+    update: (piece) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) {
+          reject(failure);
+          return;
+        }
+        waiting.add(reject);
+        stream.write(piece, (cause) => {
+          waiting.delete(reject);
+          if (cause) reject(failure ?? broken(compression, cause));
+          else resolve();
+        });
+      }),
+    async digest() {
+      stream.end();
+      await ended;
+      return hasher.digest();
+    },
+  };
+}
+
+function broken(compression: Compression, cause: unknown): CipherError {
+  return new CipherError("ERR_CIPHER_UNCOMPRESS", {
+    message: `the decrypted layer is not valid ${compression}: ${describeCause(cause)}`,
+    hint: "the layer was damaged before it was encrypted, or its media type is wrong; ask the image's owner",
+    cause,
+  });
+}
