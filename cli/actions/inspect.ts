@@ -32,7 +32,8 @@ function textOf(description: Described, width: number): string {
   const lines = [`${description.name}`, `${root.digest}  ${root.mediaType}`, ""];
   for (const { image, manifest, layers, clear } of platforms) {
     lines.push(`${image}  ${manifest.digest}`);
-    lines.push(formatTable(["LAYER", "SIZE", "CIPHER", "RECIPIENTS", "DIGEST"], layers.map(layerRow), width));
+    lines.push(formatTable(["LAYER", "SIZE", "CIPHER", "DIGEST"], layers.map(layerRow), width));
+    lines.push(...recipientLines(layers));
     for (const { position, encryption, problem } of layers) {
       for (const { code, message } of [...(encryption?.problems ?? []), ...(problem === undefined ? [] : [problem])])
         lines.push(`  layer ${position}: ${message} [${code}]`);
@@ -52,14 +53,25 @@ function textOf(description: Described, width: number): string {
 }
 
 function layerRow({ position, size, digest, encryption }: LayerDescription): readonly string[] {
-  const recipients = (encryption?.recipients ?? []).map(({ scheme, id }) => `${scheme}:${id ?? "?"}`);
-  return [
-    String(position),
-    formatSize(size),
-    encryption === undefined ? "plain" : (encryption.cipher ?? "unknown"),
-    recipients.join(", "),
-    digest.slice(0, 19),
-  ];
+  return [String(position), formatSize(size), encryption === undefined ? "plain" : (encryption.cipher ?? "unknown"), digest];
+}
+
+/** Who opens which layers; equal recipients on one line, whatever the schemes of their packets. */
+function recipientLines(layers: readonly LayerDescription[]): readonly string[] {
+  const found = new Map<string, { readonly schemes: Set<string>; readonly positions: Set<number> }>();
+  for (const { position, encryption } of layers) {
+    for (const { scheme, id = "(not named)" } of encryption?.recipients ?? []) {
+      const entry = found.get(id) ?? { schemes: new Set(), positions: new Set() };
+      found.set(id, entry);
+      entry.schemes.add(scheme);
+      entry.positions.add(position);
+    }
+  }
+  const encrypted = layers.filter(({ encryption }) => encryption !== undefined).length;
+  return [...found].map(([id, { schemes, positions }]) => {
+    const which = positions.size === encrypted ? "opened by" : `layer ${[...positions].join(", ")} opened by`;
+    return `${which} ${printable(id)} (${[...schemes].join(", ")})`;
+  });
 }
 
 /** Errors become what `--json` shows of them. */

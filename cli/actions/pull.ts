@@ -35,7 +35,7 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
           verification,
           target,
           output,
-          ...treeSettings(options),
+          ...treeSettings(shell, options),
           // Called only once the image is admitted: nothing is attested for an image that nobody vouches for.
           openKeys: async () => {
             keys = await openKeys(shell, values, options);

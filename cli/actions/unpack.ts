@@ -3,6 +3,7 @@ import { parsePlatform } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { requireNumber, withImages, type RegistryFlags } from "../images.ts";
+import type { Shell } from "../shell.ts";
 import { formatSize } from "../table.ts";
 
 export interface TreeOptions extends RegistryFlags {
@@ -19,13 +20,16 @@ export const unpack: Action<TreeOptions> = async (shell, [name = "", target = ""
   if (output !== "rootfs" && output !== "bundle") throw usage(`--output takes rootfs or bundle, not ${output}`);
   const report = await withImages(shell, options, async (images) => {
     const { image, root } = await images.resolve(name);
-    return unpackImage({ store: image.store, root, target, output, ...treeSettings(options) }, { signal: shell.signal });
+    return unpackImage({ store: image.store, root, target, output, ...treeSettings(shell, options) }, { signal: shell.signal });
   });
   await shell.result(`${target}: ${report.entries} entries of ${report.layers} layers, ${formatSize(report.bytes)}`, report);
 };
 
 /** What `unpack` and `pull` share. */
-export function treeSettings(options: TreeOptions): {
+export function treeSettings(
+  shell: Shell,
+  options: TreeOptions,
+): {
   readonly limits: Partial<UnpackLimits>;
   readonly ownership?: { readonly kind: "rootless" };
   readonly specials?: "require" | "skip";
@@ -41,8 +45,15 @@ export function treeSettings(options: TreeOptions): {
       ...(maxUnpackedSize === undefined ? {} : { maxBytes: maxUnpackedSize }),
       ...(maxEntries === undefined ? {} : { maxEntries }),
     },
-    ...(options.rootless === true ? { ownership: { kind: "rootless" } } : {}),
+    ...(isRootless(shell, options) ? { ownership: { kind: "rootless" } } : {}),
     ...(specials === undefined ? {} : { specials }),
     ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
   };
+}
+
+/** Only root can give files away; anybody else unpacks for themselves, and is told so. */
+function isRootless(shell: Shell, { rootless = false }: TreeOptions): boolean {
+  if (rootless || process.getuid === undefined || process.getuid() === 0) return rootless;
+  shell.note("not root: all files will belong to you, and devices become empty files (--rootless)");
+  return true;
 }
