@@ -11,7 +11,7 @@ export interface BlobArea {
   /** The bytes, unverified; `undefined` when they are not there. */
   open(address: ContentAddress, options: FetchOptions): Promise<ByteStream | undefined>;
   /** Verifies, then makes visible. */
-  put(address: ContentAddress, source: BlobSource, options: CallOptions): Promise<"pushed" | "present">;
+  put(target: Descriptor, source: BlobSource, options: CallOptions): Promise<"pushed" | "present">;
   ingest(source: ByteStream, request: IngestRequest): Promise<ContentAddress>;
   remove(digest: Digest): Promise<"removed" | "absent">;
   /** The blob's own file, where it has one. */

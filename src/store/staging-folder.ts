@@ -50,7 +50,7 @@ export class StagingFolder {
     try {
       await mkdir(this.#root, { recursive: true });
       await this.#prepare();
-      await sweep(this.#root);
+      await sweepStaging(this.#root);
       await mkdir(this.#path);
     } catch (cause) {
       throw ioError(cause, `making a staging folder in ${this.#root}`);
@@ -58,7 +58,8 @@ export class StagingFolder {
   }
 }
 
-async function sweep(root: string): Promise<void> {
+/** Removes what killed processes left in a folder: staging folders, temporary files, tickets of locks. */
+export async function sweepStaging(root: string): Promise<void> {
   for (const entry of await readdir(root, { withFileTypes: true })) {
     const path = join(root, entry.name);
     if (entry.name.startsWith(prefix) && livenessOf(entry.name.slice(prefix.length)) === "dead") {

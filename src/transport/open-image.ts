@@ -1,7 +1,15 @@
 import type { Digest } from "../bytes/index.ts";
 import { formatImageName, type Descriptor, type DockerName, type ImageName } from "../oci/index.ts";
 import { openRegistry, type CredentialSource, type RegistryStore, type RegistryTransport } from "../registry/index.ts";
-import { openLayout, type CallOptions, type ContentStore, type LayoutStore } from "../store/index.ts";
+import {
+  openDir,
+  openDockerArchive,
+  openLayout,
+  openOciArchive,
+  type CallOptions,
+  type ContentStore,
+  type LayoutStore,
+} from "../store/index.ts";
 import { TransportError } from "./errors.ts";
 
 /** How to open an image that a user named. */
@@ -11,6 +19,8 @@ export interface ImageContext extends CallOptions {
   /** Connections, limits and tokens that all images of a command share; closed by who made it. */
   readonly transport: RegistryTransport;
   readonly credentials?: CredentialSource | undefined;
+  /** What a compressed archive may unpack to, in bytes; 256 GiB unless told. */
+  readonly maxUnpackedSize?: number | undefined;
 }
 
 interface Opened {
@@ -42,11 +52,27 @@ export async function openImage(name: ImageName, context: ImageContext): Promise
       const store = await openLayout({ path: name.path, mode: context.access });
       return { kind: "layout", name, store, reference: name.reference, digest: undefined };
     }
-    case "oci-archive":
-    case "docker-archive":
-    case "dir":
-      throw new TransportError("ERR_IMAGE_SOURCE_ONLY", { message: `${formatImageName(name)}: ${name.transport} is not there yet` });
+    case "oci-archive": {
+      const store = await openOciArchive({ path: name.path, mode: context.access, maxUnpackedSize: context.maxUnpackedSize });
+      return { kind: "archive", name, store, reference: name.reference, digest: undefined };
+    }
+    case "docker-archive": {
+      if (context.access === "write") throw sourceOnly(name);
+      const store = await openDockerArchive({ path: name.path, maxUnpackedSize: context.maxUnpackedSize });
+      return { kind: "archive", name, store, reference: name.reference, digest: undefined };
+    }
+    case "dir": {
+      const store = await openDir({ path: name.path, mode: context.access });
+      return { kind: "archive", name, store, reference: undefined, digest: undefined };
+    }
   }
+}
+
+function sourceOnly(name: ImageName): TransportError {
+  return new TransportError("ERR_IMAGE_SOURCE_ONLY", {
+    message: `${formatImageName(name)} cannot be a destination: ${name.transport} is a format to read from`,
+    hint: "write oci-archive:FILE, which docker load and podman load read too",
+  });
 }
 
 async function openDocker(name: DockerName, context: ImageContext): Promise<OpenedImage> {
