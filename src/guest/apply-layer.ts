@@ -19,14 +19,15 @@ import {
 } from "node:fs";
 import { fsPath, printable, type ByteString } from "./byte-string.ts";
 import { refuse, type TarEntry } from "./entry.ts";
-import { GuestError } from "./errors.ts";
 import type { Budget } from "./limits.ts";
 import { meaningOf, splitName } from "./names.ts";
 import { ownerOf, type Owner, type Ownership } from "./ownership.ts";
-import { helperFailed, isXattrName, setXattrs, type Specials, type SpecialsPolicy } from "./specials.ts";
+import { helperFailed, type Specials, type SpecialsPolicy } from "./specials.ts";
+import { errorCode, storingEntry } from "./storage-error.ts";
 import type { TarSink } from "./tar-reader.ts";
-import { childPath, errorCode, Tree, type HeldDirectory, type TreeObserver } from "./tree.ts";
+import { childPath, Tree, type HeldDirectory, type TreeObserver } from "./tree.ts";
 import { UpperTracker } from "./upper.ts";
+import { XattrQueue } from "./xattr-queue.ts";
 
 /** What was left out of the tree, by policy or because it must be; names are shown form, at most {@link maxSamples} of each. */
 export interface Omissions {
@@ -57,12 +58,6 @@ interface DirectoryAttributes {
 const implicitDirectory: DirectoryAttributes = { mode: 0o755, atime: 0, mtime: 0 };
 
 const createFlags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
-const maxXattrBytes = 64 * 1024;
-/** Set by the machine that labels, translated by NFS, or meaning something to overlayfs: never an image's to say. */
-const droppedXattrs = /^(?:security\.selinux|system\.nfs4_acl|user\.rootlesscontainers|(?:trusted|user)\.overlay\..*)$/;
-/** How much may wait for setfattr before it is run. */
-const maxPendingXattrs = 4 * 1024 ** 2;
-
 /**
  * Applies layers to one flat directory tree, entry by entry, synchronously.
  *
@@ -76,8 +71,7 @@ export class Rootfs implements TarSink, TreeObserver {
   readonly #request: RootfsRequest;
   /** By path without symlinks. */
   readonly #directories = new Map<ByteString, DirectoryAttributes>();
-  readonly #xattrs = new Map<ByteString, ReadonlyMap<ByteString, Buffer>>();
-  #pendingXattrs = 0;
+  readonly #xattrs = new XattrQueue();
   /** `undefined` in the first layer, which has nothing below it to hide. */
   #upper: UpperTracker | undefined;
   #layers = 0;
@@ -95,12 +89,13 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   endLayer(): void {
-    this.#flushXattrs();
+    this.#setXattrs("files");
     this.#upper = undefined;
   }
 
   /** Sets the attributes of all directories. Nothing can be applied afterwards. */
   finish(): void {
+    this.#setXattrs("directories");
     // Descendants first: an unprivileged owner cannot pass a directory whose final mode has no x.
     const paths = [...this.#directories.keys()].toSorted().toReversed();
     for (const path of paths) {
@@ -120,13 +115,13 @@ export class Rootfs implements TarSink, TreeObserver {
 
   entry(entry: TarEntry): void {
     this.#request.budget.charge(entry.size);
-    guarded(entry.path, () => this.#apply(entry));
+    storingEntry(entry.path, () => this.#apply(entry));
   }
 
   data(bytes: Buffer, position: number): void {
     const file = this.#file;
     if (file === undefined) return;
-    guarded(file.entry.path, () => {
+    storingEntry(file.entry.path, () => {
       let written = 0;
       while (written < bytes.length) written += writeSync(file.fd, bytes, written, bytes.length - written, position + written);
     });
@@ -136,7 +131,7 @@ export class Rootfs implements TarSink, TreeObserver {
     const file = this.#file;
     if (file === undefined) return;
     const { fd, entry, owner } = file;
-    guarded(entry.path, () => {
+    storingEntry(entry.path, () => {
       if (entry.sparse !== undefined) ftruncateSync(fd, entry.size);
       if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
       fchmodSync(fd, entry.mode);
@@ -157,10 +152,9 @@ export class Rootfs implements TarSink, TreeObserver {
   removing(path: ByteString, _held: HeldDirectory, _name: ByteString, stats: Stats): void {
     this.#directories.delete(path);
     this.#upper?.forget(path);
-    if (!this.#xattrs.has(path)) return;
     // Another name of the same file stays, and with it the attributes.
-    if (stats.nlink > 1 && !stats.isDirectory()) this.#flushXattrs();
-    this.#xattrs.delete(path);
+    if (stats.nlink > 1 && this.#xattrs.isWaiting(path)) this.#setXattrs("files");
+    this.#xattrs.forget(path);
   }
 
   #apply(entry: TarEntry): void {
@@ -327,32 +321,16 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   #queueXattrs(entry: TarEntry, path: ByteString): void {
-    if (entry.kind === "hardlink") return;
-    const kept = new Map<ByteString, Buffer>();
-    for (const [name, value] of entry.xattrs ?? []) {
-      if (droppedXattrs.test(name)) continue;
-      if (!isXattrName(name) || value.length > maxXattrBytes)
-        throw refuse("xattr-name", entry.path, `extended attribute ${printable(name)} cannot be set`);
-      kept.set(name, value);
-      this.#pendingXattrs += name.length + value.length;
-    }
-    // What was queued for the path before belonged to what this entry replaced, or is merged into a directory.
-    if (kept.size > 0) this.#xattrs.set(path, kept);
-    if (this.#pendingXattrs > maxPendingXattrs) this.#flushXattrs();
+    this.#xattrs.add(entry, path);
+    // While a file is open its content is still to come, and writing strips its capabilities.
+    if (this.#xattrs.isFull && this.#file === undefined) this.#setXattrs("files");
   }
 
-  #flushXattrs(): void {
-    // While a file is open, its content is still to come, and writing strips its capabilities.
-    if (this.#file !== undefined) return;
-    this.#pendingXattrs = 0;
-    if (this.#xattrs.size === 0) return;
-    const outcome = setXattrs(this.tree.root, this.#xattrs);
-    if (outcome.kind === "failed") {
-      const [first = ""] = this.#xattrs.keys();
-      if (this.#request.specials === "require") throw helperFailed(outcome, "set extended attributes", first);
-      for (const path of this.#xattrs.keys()) this.#omit("xattrs", path);
-    }
-    this.#xattrs.clear();
+  #setXattrs(what: "files" | "directories"): void {
+    const { outcome, paths } = this.#xattrs.flush(what, this.tree.root);
+    if (outcome.kind === "done") return;
+    if (this.#request.specials === "require") throw helperFailed(outcome, "set extended attributes", paths[0] ?? "");
+    for (const path of paths) this.#omit("xattrs", path);
   }
 
   #omit(what: "xattrs" | "devices" | "fifos", path: ByteString): void {
@@ -364,34 +342,4 @@ export class Rootfs implements TarSink, TreeObserver {
 /** Node turns negative times into the present; the epoch is the nearest that can be said. */
 function timeOf(seconds: number): number {
   return Math.max(0, seconds);
-}
-
-/** Names the entry at which the file system failed. */
-function guarded(entry: ByteString, work: () => void): void {
-  try {
-    work();
-  } catch (cause) {
-    if (cause instanceof Error && errorCode(cause) !== undefined && "syscall" in cause)
-      throw storageFailed(`entry ${printable(entry)}`, cause);
-    throw cause;
-  }
-}
-
-/** `ERR_GUEST_STORAGE` for a system error. */
-export function storageFailed(what: string, cause: Error): GuestError {
-  const code = errorCode(cause) ?? "unknown error";
-  const hints: Readonly<Record<string, string>> = {
-    ENOSPC: "the target's file system is full (a tmpfs counts as memory); give it more space",
-    EDQUOT: "the quota of the target's file system is used up",
-    EPERM: "run as root, or unpack with --rootless",
-    EACCES: "run as root, or unpack with --rootless, or choose a directory that you may write",
-    EROFS: "the target's file system is read-only",
-    EMFILE: "raise the limit on open files (ulimit -n)",
-  };
-  return new GuestError("ERR_GUEST_STORAGE", {
-    message: `${what}: ${code} (${"syscall" in cause && typeof cause.syscall === "string" ? cause.syscall : "file system"})`,
-    hint: hints[code] ?? "look at the target's file system",
-    details: { errno: code },
-    cause,
-  });
 }

@@ -16,9 +16,8 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { digestOf, encodedOf } from "../bytes/index.ts";
-import { storageFailed } from "./apply-layer.ts";
 import { GuestError } from "./errors.ts";
-import { errorCode } from "./tree.ts";
+import { errorCode, storageFailed, storing } from "./storage-error.ts";
 
 /**
  * A private directory (0700) beside the target, on the same file system, in which everything is made until one rename
@@ -169,15 +168,5 @@ function emptyDirectory(fd: number): void {
       closeSync(child);
     }
     rmdirSync(path);
-  }
-}
-
-/** Runs file system calls of ours; a system error becomes `ERR_GUEST_STORAGE`. */
-export function storing<T>(what: string, work: () => T): T {
-  try {
-    return work();
-  } catch (cause) {
-    if (cause instanceof Error && errorCode(cause) !== undefined && "syscall" in cause) throw storageFailed(what, cause);
-    throw cause;
   }
 }

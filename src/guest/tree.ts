@@ -15,6 +15,7 @@ import {
 import { refuse } from "./entry.ts";
 import { fsPath, type ByteString } from "./byte-string.ts";
 import { maxPathBytes } from "./names.ts";
+import { errorCode } from "./storage-error.ts";
 
 /** Linux: a descriptor that names a file without opening it. Not among Node's constants; the same on x86-64, arm64, riscv64, ppc64, s390x. */
 const O_PATH = 0o10000000;
@@ -277,12 +278,6 @@ export class Tree {
 /** The path of a name in a directory, from the root of the tree. */
 export function childPath(directory: HeldDirectory, name: ByteString): ByteString {
   return directory.path === "" ? name : `${directory.path}/${name}`;
-}
-
-/** The code of a system error, else `undefined`. */
-export function errorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
 }
 
 function held(path: ByteString, fd: number): HeldDirectory {

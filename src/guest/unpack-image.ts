@@ -12,7 +12,8 @@ import { readImage, selectManifest, type OpenedImage } from "./open-image.ts";
 import { Budget, limitsOf, type GivenLimits } from "./limits.ts";
 import type { Ownership } from "./ownership.ts";
 import { Specials, type SpecialsPolicy } from "./specials.ts";
-import { openStaging, storing } from "./staging.ts";
+import { openStaging } from "./staging.ts";
+import { storing } from "./storage-error.ts";
 import { TarReader } from "./tar-reader.ts";
 
 /** `rootfs`: the target is the root file system. `bundle`: the target has `rootfs` and `config.json`, for runc and crun. */
