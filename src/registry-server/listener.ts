@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { compose, type ByteStage, type Chunks } from "../bytes/index.ts";
+import type { ByteStage, Chunks } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
 import { needsOf, type Principal } from "./auth.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -46,9 +46,11 @@ export function newListener(parts: ListenerParts): Listener {
   const limiter = new RateLimiter(parts.core.quirks, parts.core.now);
   const stopping = new AbortController();
   const handle = (request: IncomingMessage, response: ServerResponse, waits: "waits" | "sends") => {
+    // Kept apart: a request that was destroyed has no socket any more.
+    const { socket } = request;
     const served = new Request(parts, limiter, stopping.signal, request, response, waits);
     // Nothing may escape: a failure of one request must not end the server.
-    served.serve().catch(() => request.socket.destroy());
+    served.serve().catch(() => socket.destroy());
   };
   return {
     onRequest: (request, response) => handle(request, response, "sends"),
@@ -64,6 +66,7 @@ class Request {
   readonly #stopping: AbortSignal;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #socket: Socket;
   readonly #path: string;
   readonly #queryText: string;
   readonly #origin: string;
@@ -84,6 +87,7 @@ class Request {
     this.#stopping = stopping;
     this.#request = request;
     this.#response = response;
+    this.#socket = request.socket;
     this.#waits = waits;
     const target = request.url ?? "/";
     const mark = target.indexOf("?");
@@ -94,7 +98,8 @@ class Request {
   }
 
   async serve(): Promise<void> {
-    const { method = "GET", headers, url = "/", socket } = this.#request;
+    const { method = "GET", headers, url = "/" } = this.#request;
+    const socket = this.#socket;
     const startedAt = performance.now();
     this.#parts.observe?.({ method, url, headers, remotePort: socket.remotePort });
     let status = 0;
@@ -174,7 +179,7 @@ class Request {
       mayPull: (repository) => principal.may({ repository, action: "pull" }),
       body,
     };
-    const limits = this.#limiter.count(method, route, principal.user ?? this.#request.socket.remoteAddress ?? "");
+    const limits = this.#limiter.count(method, route, principal.user ?? this.#socket.remoteAddress ?? "");
     const reply = await dispatch(core, exchange, route, () => this.#request.destroy());
     return { ...reply, headers: { "docker-distribution-api-version": "registry/2.0", ...reply.headers, ...limits } };
   }
@@ -184,7 +189,8 @@ class Request {
       this.#waits = "sends";
       this.#response.writeContinue();
     }
-    let chunks: Chunks = this.#request;
+    // A body that is refused in the middle must not take the connection with it: the answer has to go out.
+    let chunks: Chunks = this.#request.iterator({ destroyOnReturn: false });
     for (const stage of stages) chunks = stage(chunks);
     return chunks;
   }
@@ -220,7 +226,16 @@ class Request {
     const pieces = body.kind === "bytes" ? [body.bytes] : [];
     const source = body.kind === "stream" && body.size > 0 ? await body.open() : Readable.from(pieces, { objectMode: false });
     response.flushHeaders();
-    await pipeline(compose(source, ...stages), response);
+    let chunks: Chunks = source;
+    for (const stage of stages) chunks = stage(chunks);
+    try {
+      // Neither pipeline nor a joined stream: they drop what is on its way when a stage throws, and end the connection in
+      // order before a rule can reset it.
+      for await (const piece of chunks) await this.#write(piece);
+    } finally {
+      source.destroy();
+    }
+    response.end();
   }
 
   /** Settled when the piece has left for the kernel, so its memory is free again; fails when the connection is gone. */
@@ -240,7 +255,7 @@ class Request {
 
   /** Ends the connection as a fault rule says, or because an answer broke off in the middle. */
   #cut(error: unknown): void {
-    const { socket } = this.#request;
+    const socket = this.#socket;
     if (!(error instanceof ConnectionCut)) {
       if (!isClientGone(error)) this.#failure = describeCause(error);
       socket.destroy();

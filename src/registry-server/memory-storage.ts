@@ -8,9 +8,11 @@ import { SizeMismatch, type PendingUpload, type PieceSink, type RegistryStorage,
 interface MemoryBlob {
   readonly pieces: readonly Uint8Array[];
   readonly size: number;
+  /** Repositories that have it; its memory counts once, until the last one deletes it. */
+  holders: number;
 }
 
-/** Counts bytes of all blobs and uploads. A blob that two repositories share counts once, when it is uploaded. */
+/** Counts bytes of all blobs and uploads. */
 class Budget {
   readonly #maxBytes: number;
   #used = 0;
@@ -94,13 +96,16 @@ class MemoryRepository implements Repository {
     if (digestOf(bytes, digestAlgorithmOf(digest)) !== digest) throw new Error("manifest bytes do not match their digest");
     if (this.#blobs.has(digest)) return;
     this.#budget.take(bytes.length);
-    this.#blobs.set(digest, { pieces: [bytes], size: bytes.length });
+    this.#blobs.set(digest, { pieces: [bytes], size: bytes.length, holders: 1 });
   }
 
   async link(digest: Digest, from: Repository): Promise<"linked" | "absent"> {
     const blob = from instanceof MemoryRepository ? from.#blobs.get(digest) : undefined;
     if (blob === undefined) return "absent";
-    this.#blobs.set(digest, blob);
+    if (!this.#blobs.has(digest)) {
+      blob.holders += 1;
+      this.#blobs.set(digest, blob);
+    }
     return "linked";
   }
 
@@ -108,11 +113,16 @@ class MemoryRepository implements Repository {
     if (!(upload instanceof SinkUpload) || !(upload.sink instanceof MemorySink))
       throw new TypeError("the upload belongs to another storage");
     if (this.#blobs.has(digest)) await upload.discard();
-    else this.#blobs.set(digest, { pieces: upload.sink.take(), size: upload.size });
+    else this.#blobs.set(digest, { pieces: upload.sink.take(), size: upload.size, holders: 1 });
   }
 
   async remove(digest: Digest): Promise<"removed" | "absent"> {
-    return this.#blobs.delete(digest) ? "removed" : "absent";
+    const blob = this.#blobs.get(digest);
+    if (blob === undefined) return "absent";
+    this.#blobs.delete(digest);
+    blob.holders -= 1;
+    if (blob.holders === 0) this.#budget.release(blob.size);
+    return "removed";
   }
 
   async save(): Promise<void> {
