@@ -50,13 +50,15 @@ export function parsePublicKey(bytes: Uint8Array, options: KeyFileOptions = {}):
     );
   }
   const der = Buffer.from(bytes);
+  // First: Node takes a private key for a public one, and gives its public part.
+  if (derPrivateKey(der, undefined) !== undefined) throw isPrivate(name);
   const key = firstOf([
     () => createPublicKey({ key: der, format: "der", type: "spki" }),
     () => new X509Certificate(der).publicKey,
     () => createPublicKey({ key: der, format: "der", type: "pkcs1" }),
   ]);
-  if (key !== undefined) return recipientKey(key, name);
-  throw derPrivateKey(der, undefined) === undefined ? malformed(name, "neither PEM, DER nor JWK") : isPrivate(name);
+  if (key === undefined) throw malformed(name, "neither PEM, DER nor JWK");
+  return recipientKey(key, name);
 }
 
 /**
