@@ -1,6 +1,13 @@
 import type { Engine } from "../cipher/index.ts";
 import type { KeyUnwrapper } from "../keywrap/index.ts";
-import { checkEncryptionMark, describeEncryption, isEncryptedLayer } from "../layer/index.ts";
+import {
+  checkEncryptionMark,
+  describeEncryption,
+  isEncryptedLayer,
+  openLayer,
+  type OpenedLayer,
+  type OpenRequest,
+} from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import { readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
@@ -51,6 +58,8 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
   const transfer = { from, to: to.store, onProgress };
+  // Every key is at hand before anything is written: whoever lacks one leaves nothing behind.
+  const opened = await openAll(images, { unwrappers, engine }, { signal });
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const { manifest } = node;
@@ -67,16 +76,15 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
     const layers = await work.map(manifest.layers, (layer, i) => {
       const where = `layer ${i} of ${from.name} (${labelOf(node)})`;
       const diffId = diffIds[i];
-      if (!isEncryptedLayer(layer) || diffId === undefined) {
+      const key = opened.get(layer);
+      if (key === undefined || diffId === undefined) {
         return work.run(async () => {
           await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
           return layer;
         });
       }
       const plainType = layer.mediaType.replace(/\+encrypted$/, "");
-      return work.run(() =>
-        transferOpened(transfer, { layer, unwrappers, engine, check: checkDiffId(diffId, plainType, where) }, { signal }),
-      );
+      return work.run(() => transferOpened(transfer, { layer, opened: key, check: checkDiffId(diffId, plainType, where) }, { signal }));
     });
     reports.push(...reportOf(node, layers));
     return { ...manifest, layers };
@@ -85,6 +93,18 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
   await finishImage(to, result, reports, { signal });
   return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+}
+
+async function openAll(
+  images: readonly ManifestNode[],
+  request: Omit<OpenRequest, "layer">,
+  options: CallOptions,
+): Promise<ReadonlyMap<Descriptor, OpenedLayer>> {
+  const opened = new Map<Descriptor, OpenedLayer>();
+  for (const { manifest } of images) {
+    for (const layer of manifest.layers) if (isEncryptedLayer(layer)) opened.set(layer, await openLayer({ ...request, layer }, options));
+  }
+  return opened;
 }
 
 function reportOf(node: ManifestNode, results: readonly Descriptor[]): readonly LayerReport[] {

@@ -1,6 +1,6 @@
 import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
-import { openLayer, sealLayer, type OpenRequest, type SealRequest } from "../layer/index.ts";
+import { sealLayer, type OpenedLayer, type SealRequest } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
 
@@ -30,7 +30,10 @@ export async function transferSealed(
   });
 }
 
-export interface OpenTransfer extends OpenRequest {
+export interface OpenTransfer {
+  readonly layer: Descriptor;
+  /** The layer with its key at hand. */
+  readonly opened: OpenedLayer;
   /** Checks the plaintext on its way; the diffID. */
   readonly check: ByteStage;
 }
@@ -38,8 +41,7 @@ export interface OpenTransfer extends OpenRequest {
 /** Decrypts one layer on its way from store to store. Returns the plain layer's descriptor. */
 export async function transferOpened(transfer: LayerTransfer, request: OpenTransfer, options: CallOptions): Promise<Descriptor> {
   const { from, to } = transfer;
-  const { layer, check } = request;
-  const opened = await openLayer(request, options);
+  const { layer, opened, check } = request;
   return retrying(transfer, layer, options, async () => {
     const plaintext = await opened.open((range) => from.fetch(layer, range === undefined ? options : { ...options, range }));
     const address = await ingest(to, compose(plaintext, observed(transfer, layer), check), opened.size, options);

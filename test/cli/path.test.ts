@@ -1,0 +1,224 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeImage, makeIndex, pushImage } from "../../registry-fixtures/index.ts";
+import { openLayout } from "../../src/store/index.ts";
+import { ociseal, startServer, type Outcome } from "./run.ts";
+
+let folder: string;
+let registry: Awaited<ReturnType<typeof startServer>>;
+let kbs: Awaited<ReturnType<typeof startServer>>;
+let host: string;
+let kbsUrl: string;
+
+const env = { COSIGN_PASSWORD: "correct horse" };
+const run = (...args: string[]): Promise<Outcome> => ociseal(args, { cwd: folder, env });
+
+/** The only JSON document on stdout. */
+function document(outcome: Outcome): Record<string, never> & { readonly error?: { readonly code: string; readonly hint: string } } {
+  return JSON.parse(outcome.stdout) as never;
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ociseal-cli-"));
+  const image = (architecture: string) =>
+    makeImage({
+      layers: [
+        { entries: [{ kind: "file", path: "etc/base", content: Buffer.from("base") }] },
+        { entries: [{ kind: "file", path: "app/secret", content: Buffer.from(`the secret of ${architecture}`) }] },
+      ],
+      platform: { os: "linux", architecture },
+      run: { Entrypoint: ["/app/run"], Env: ["DB_PASSWORD=x"] },
+    });
+  const layout = await openLayout({ path: join(folder, "image"), mode: "write", durability: "none" });
+  await pushImage(layout, await makeIndex({ images: [await image("amd64"), await image("arm64")] }), "app");
+  await layout.close();
+  registry = await startServer(["registry", "serve", "--listen", "127.0.0.1:0", "--storage", "registry"], { cwd: folder });
+  kbs = await startServer(["kbs", "serve", "--dev", "--listen", "127.0.0.1:0", "--data", "kbs"], { cwd: folder });
+  host = (registry.ready["listening"] ?? "").replace("http://", "");
+  kbsUrl = kbs.ready["listening"] ?? "";
+  for (const args of [
+    ["cosign", "--out", "cosign"],
+    ["cosign", "--out", "other"],
+    ["ec", "--out", "team"],
+    ["rsa", "--out", "stray", "--bits", "2048"],
+  ]) {
+    const made = await run("key", "generate", ...args);
+    expect(made, made.stderr).toMatchObject({ status: 0 });
+  }
+});
+
+afterAll(async () => {
+  expect(await registry.stop()).toBe(0);
+  expect(await kbs.stop()).toBe(0);
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe("the whole path", () => {
+  it("seals an index with a key at the KBS, and a guest unseals its platform", async () => {
+    const sealed = await run(
+      ...["encrypt", "oci:image:app", `${host}/app:1`, "-r", "kbs:///default/app-key", "-r", "jwe:team.pub"],
+      ...["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token", "--sign-key", "cosign.key", "--json"],
+    );
+    expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
+    expect(document(sealed)).toMatchObject({ keys: [{ outcome: "created" }], dryRun: false });
+
+    const pulled = await run(
+      "pull",
+      `${host}/app:1`,
+      "rootfs",
+      "--verify-key",
+      "cosign.pub",
+      "--kbs",
+      kbsUrl,
+      "--tee",
+      "sample",
+      "--platform",
+      "linux/arm64",
+    );
+    expect(pulled, pulled.stderr).toMatchObject({ status: 0 });
+    expect(await readFile(join(folder, "rootfs/app/secret"), "utf8")).toBe("the secret of arm64");
+
+    const bundle = await run(
+      "pull",
+      `${host}/app:1`,
+      "bundle",
+      "--verify-key",
+      "cosign.pub",
+      "-k",
+      "team.key",
+      "--output",
+      "bundle",
+      "--platform",
+      "linux/amd64",
+    );
+    expect(bundle, bundle.stderr).toMatchObject({ status: 0 });
+    expect(JSON.parse(await readFile(join(folder, "bundle/config.json"), "utf8"))).toMatchObject({ process: { args: ["/app/run"] } });
+  });
+
+  it("says what is encrypted for whom, and what leaks", async () => {
+    const inspected = await run("inspect", `${host}/app:1`, "--json");
+    expect(inspected, inspected.stderr).toMatchObject({ status: 0 });
+    const { platforms, warnings } = JSON.parse(inspected.stdout) as {
+      platforms: { layers: { encrypted: boolean }[] }[];
+      warnings: string[];
+    };
+    expect(platforms.map(({ layers }) => layers.map(({ encrypted }) => encrypted))).toEqual([
+      [true, true],
+      [true, true],
+    ]);
+    expect(warnings.join("\n")).toContain("DB_PASSWORD");
+  });
+
+  it("gives back the very image that went in", async () => {
+    const decrypted = await run("decrypt", `${host}/app:1`, "oci:plain:app", "-k", "team.key", "--json");
+    expect(decrypted, decrypted.stderr).toMatchObject({ status: 0 });
+    const before = JSON.parse(await readFile(join(folder, "image/index.json"), "utf8")) as { manifests: { digest: string }[] };
+    expect(document(decrypted)).toMatchObject({ result: { digest: before.manifests[0]?.digest } });
+  });
+
+  it("changes recipients without moving a layer", async () => {
+    expect((await run("key", "generate", "ec", "--out", "partner")).status).toBe(0);
+    const added = await run(
+      "rewrap",
+      `${host}/app:1`,
+      `${host}/app:2`,
+      "-k",
+      "team.key",
+      "--add",
+      "jwe:partner.pub",
+      "--remove",
+      "team.pub",
+      "--sign-key",
+      "cosign.key",
+    );
+    expect(added, added.stderr).toMatchObject({ status: 0 });
+    expect((await run("decrypt", `${host}/app:2`, "oci:partner", "-k", "partner.key")).status).toBe(0);
+    expect(await run("decrypt", `${host}/app:2`, "oci:gone", "-k", "team.key")).toMatchObject({ status: 7 });
+  });
+
+  it("copies with signatures through an archive", async () => {
+    const out = await run("copy", `${host}/app:1`, "oci-archive:app.tar", "--referrers");
+    expect(out, out.stderr).toMatchObject({ status: 0 });
+    const back = await run("copy", "oci-archive:app.tar", `${host}/copy:1`, "--referrers");
+    expect(back, back.stderr).toMatchObject({ status: 0 });
+    const verified = await run("verify", "--key", "cosign.pub", `${host}/copy:1`);
+    expect(verified, verified.stderr).toMatchObject({ status: 0 });
+  });
+});
+
+describe("a dry run", () => {
+  it("creates, pushes and signs nothing", async () => {
+    const planned = await run(
+      "encrypt",
+      "oci:image:app",
+      `${host}/dry:1`,
+      "-r",
+      "kbs:///default/dry/key",
+      "--kbs",
+      kbsUrl,
+      "--kbs-admin-token",
+      "kbs/admin.token",
+      "--dry-run",
+      "--json",
+    );
+    expect(planned, planned.stderr).toMatchObject({ status: 0 });
+    expect(document(planned)).toMatchObject({ dryRun: true });
+    expect((await run("inspect", `${host}/dry:1`)).status).toBe(3);
+    expect(
+      (await run("kbs", "resource", "list", "--prefix", "default/dry", "--kbs", kbsUrl, "--admin-token", "kbs/admin.token")).stdout,
+    ).toBe("");
+  });
+});
+
+describe("refusals", () => {
+  it.each([
+    ["no recipient", ["encrypt", "oci:image:app", "oci:x"], 2, "ERR_USAGE"],
+    ["a malformed name", ["inspect", "docker://HOST:port:x/Bad"], 2, "ERR_IMAGE_NAME_MALFORMED"],
+    ["an unknown flag", ["inspect", "oci:image", "--nonsense"], 2, "ERR_USAGE"],
+    ["a layout that is not there", ["inspect", "oci:nowhere"], 3, "ERR_STORE_NOT_FOUND"],
+    ["a layer out of range", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:team.pub", "--layer", "7"], 2, "ERR_LAYER_CHOICE"],
+    ["a registry that is not there", ["inspect", "127.0.0.1:1/app:1"], 4, undefined],
+    ["nothing to decrypt", ["decrypt", "oci:image:app", "oci:x", "-k", "team.key"], 2, "ERR_NOT_ENCRYPTED"],
+    ["a pull without a verifier", ["pull", "oci:image:app", "x"], 2, "ERR_USAGE"],
+    ["a key file that is not there", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:none.pub"], 9, undefined],
+  ] as const)("tells %s by its own code", async (_what, args, status, code) => {
+    const outcome = await run(...args, "--json");
+    expect(outcome, outcome.stderr).toMatchObject({ status });
+    const { error } = document(outcome);
+    expect(error?.hint).toBeTruthy();
+    if (code !== undefined) expect(error?.code).toBe(code);
+  });
+
+  it("leaves no target when the signature is another's", async () => {
+    const outcome = await run("pull", `${host}/app:1`, "stolen", "--verify-key", "other.pub", "--kbs", kbsUrl, "--tee", "sample", "--json");
+    expect(outcome, outcome.stderr).toMatchObject({ status: 6 });
+    expect(document(outcome).error?.code).toBe("ERR_SIGNATURE_REJECTED");
+    expect(await readdir(folder)).not.toContain("stolen");
+  });
+
+  it("refuses to open with a stray key", async () => {
+    const outcome = await run("decrypt", `${host}/app:1`, "oci:stolen", "-k", "stray.key", "--json");
+    expect(outcome).toMatchObject({ status: 7 });
+    expect(await readdir(folder)).not.toContain("stolen");
+  });
+
+  it("moves no tag and keeps no key on paper when the KBS refuses", async () => {
+    await writeFile(join(folder, "bad.token"), "not a token");
+    const outcome = await run(
+      "encrypt",
+      "oci:image:app",
+      `${host}/never:1`,
+      "-r",
+      "kbs:///default/never",
+      "--kbs",
+      kbsUrl,
+      "--kbs-admin-token",
+      "bad.token",
+      "--json",
+    );
+    expect(outcome, outcome.stderr).toMatchObject({ status: 5 });
+    expect((await run("inspect", `${host}/never:1`)).status).toBe(3);
+  });
+});
