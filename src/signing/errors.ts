@@ -8,6 +8,7 @@ export const signingErrors = {
   ERR_TRUSTED_ROOT_MALFORMED: { category: "usage", summary: "A trusted root file is malformed." },
   ERR_IDENTITY_PATTERN: { category: "usage", summary: "A pattern for an identity is not a regular expression." },
   ERR_POLICY_MALFORMED: { category: "usage", summary: "A containers-policy.json is not valid; it is refused as a whole." },
+  ERR_REGISTRIES_D_MALFORMED: { category: "usage", summary: "A file of registries.d is malformed." },
   ERR_POLICY_SUBJECT: { category: "usage", summary: "A policy cannot be asked about this image name." },
   ERR_POLICY_MATERIAL: { category: "integrity", summary: "A key or certificate that a policy names cannot be read." },
   ERR_POLICY_REJECTED: { category: "integrity", summary: "The signature policy does not allow the image." },

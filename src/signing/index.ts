@@ -69,3 +69,6 @@ export {
   type FollowRequest,
   type RebindRequest,
 } from "./seal/companions.ts";
+export { checkPolicy, type PolicyCheck, type PolicyCheckRequest } from "./policy/check.ts";
+export type { PolicyReader, PolicyRemark } from "./policy/remark.ts";
+export { parseRegistriesD, usesAttachments, type RegistriesD, type RegistriesFile } from "./policy/registries-d.ts";
