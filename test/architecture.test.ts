@@ -27,6 +27,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 
 /** External packages and the only rooms that may import them. */
 const packages: Readonly<Record<string, readonly string[]>> = {
+  pg: ["kbs"],
   undici: ["registry", "kbs", "attestation", "signing"],
   jose: ["keywrap", "kbs"],
   "tar-stream": ["guest", "store"],

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, link, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
+import { access, chmod, link, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
@@ -113,6 +113,7 @@ class DirectoryStore implements SecretStore {
         }
       };
       await walk(prefix === "" ? this.#records : join(this.#records, prefix), prefix);
+      if (prefix !== "" && (await exists(this.#fileOf(prefix)))) keys.push(prefix);
       return pageOf(keys, after, limit);
     });
   }
@@ -184,6 +185,16 @@ async function readdirOrEmpty(folder: string) {
     return await readdir(folder, { withFileTypes: true });
   } catch (cause) {
     if (isAbsent(cause)) return [];
+    throw cause;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (cause) {
+    if (isAbsent(cause)) return false;
     throw cause;
   }
 }

@@ -26,8 +26,9 @@ export function selfSignedCertificate(key: SigningKey, now: Date): string {
   serial[0] = 0x40 | ((serial[0] ?? 0) & 0x3f);
   const keyId = createHash("sha1").update(spki.subarray(-65)).digest();
   const extensions = sequence(
-    extension(oids.basicConstraints, "critical", sequence()),
-    extension(oids.keyUsage, "critical", der(0x03, Buffer.of(7, 0x80))),
+    // Its own authority, as `openssl req -x509` makes them: verifiers put it among their trusted roots.
+    extension(oids.basicConstraints, "critical", sequence(der(0x01, Buffer.of(0xff)))),
+    extension(oids.keyUsage, "critical", der(0x03, Buffer.of(2, 0x84))),
     extension(oids.subjectKeyIdentifier, "informative", der(0x04, keyId)),
   );
   const tbs = sequence(

@@ -1,0 +1,169 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openDirectoryStore, openMemoryStore, type SecretStore } from "../../src/kbs/index.ts";
+import { openPostgresStore } from "../../src/kbs/stores/postgres-store.ts";
+import { missingPostgres, startPostgres, type TestPostgres } from "./postgres.ts";
+
+let folder: string;
+let postgres: TestPostgres | undefined;
+let serial = 0;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kbs-stores-"));
+  postgres = missingPostgres() ? undefined : await startPostgres();
+});
+
+afterAll(async () => {
+  for (const child of children) child.kill("SIGKILL");
+  await postgres?.stop();
+  await rm(folder, { recursive: true });
+});
+
+const kinds: readonly { readonly name: string; readonly skip: boolean; open(): Promise<SecretStore> }[] = [
+  { name: "memory", skip: false, open: () => Promise.resolve(openMemoryStore()) },
+  { name: "a directory", skip: false, open: () => openDirectoryStore(join(folder, `store-${(serial += 1)}`)) },
+  {
+    name: "PostgreSQL",
+    skip: missingPostgres(),
+    open: () => openPostgresStore({ connectionString: postgres?.url ?? "", table: `records_${(serial += 1)}` }),
+  },
+];
+
+describe.each(kinds)("a store in $name", ({ open, skip }) => {
+  it.skipIf(skip)("keeps, replaces, lists by page and removes", async () => {
+    const store = await open();
+    expect(await store.read("a/b")).toBeUndefined();
+    const first = await store.write("a/b", Buffer.from("1"), { kind: "absent" });
+    expect(first).not.toBe("conflict");
+    expect((await store.read("a/b"))?.bytes.toString()).toBe("1");
+    for (const key of ["a/b/c", "a/bc", "a/B", "z"]) await store.write(key, Buffer.from(key), { kind: "any" });
+    expect((await store.list({ prefix: "a", limit: 10 })).keys).toEqual(["a/B", "a/b", "a/b/c", "a/bc"]);
+    expect((await store.list({ prefix: "a/b", limit: 10 })).keys).toEqual(["a/b", "a/b/c"]);
+    const page = await store.list({ prefix: "", limit: 2 });
+    expect(page).toEqual({ keys: ["a/B", "a/b"], next: "a/b" });
+    expect(await store.list({ prefix: "", limit: 3, after: page.next })).toEqual({ keys: ["a/b/c", "a/bc", "z"], next: undefined });
+    expect(await store.remove("a/b", { kind: "any" })).toBe("removed");
+    expect(await store.remove("a/b", { kind: "any" })).toBe("absent");
+    expect(await store.read("a/b")).toBeUndefined();
+    await store.probe();
+    await store.close();
+  });
+
+  it.skipIf(skip)("writes only what its condition allows", async () => {
+    const store = await open();
+    const written = await store.write("k", Buffer.from("1"), { kind: "absent" });
+    expect(await store.write("k", Buffer.from("2"), { kind: "absent" })).toBe("conflict");
+    const revision = written === "conflict" ? "" : written.revision;
+    const second = await store.write("k", Buffer.from("2"), { kind: "revision", revision });
+    expect(second).not.toBe("conflict");
+    expect(await store.write("k", Buffer.from("3"), { kind: "revision", revision })).toBe("conflict");
+    expect(await store.remove("k", { kind: "revision", revision })).toBe("conflict");
+    expect(await store.write("absent", Buffer.from("3"), { kind: "revision", revision })).toBe("conflict");
+    expect((await store.read("k"))?.bytes.toString()).toBe("2");
+    await store.close();
+  });
+
+  it.skipIf(skip)("lets exactly one of many writers win", async () => {
+    const store = await open();
+    const creations = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => store.write("race", Buffer.from(String(i)), { kind: "absent" })),
+    );
+    expect(creations.filter((outcome) => outcome !== "conflict")).toHaveLength(1);
+    const revision = (await store.read("race"))?.revision ?? "";
+    const changes = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => store.write("race", Buffer.from(`x${i}`), { kind: "revision", revision })),
+    );
+    expect(changes.filter((outcome) => outcome !== "conflict")).toHaveLength(1);
+    await store.close();
+  });
+
+  it.skipIf(skip)("gives back any bytes, from none to megabytes", async () => {
+    const store = await open();
+    for (const size of [0, 1, 4095, 3 << 20]) {
+      const bytes = Buffer.alloc(size, 0xee);
+      await store.write("bytes", bytes, { kind: "any" });
+      expect((await store.read("bytes"))?.bytes.equals(bytes)).toBe(true);
+    }
+    await store.close();
+  });
+
+  it.skipIf(skip)("behaves like a map under any sequence of acts", async () => {
+    const store = await open();
+    const key = fc.constantFrom("m/a", "m/a/b", "m/c");
+    const act = fc.oneof(
+      fc.record({ kind: fc.constant("put" as const), key, value: fc.uint8Array({ maxLength: 20 }) }),
+      fc.record({ kind: fc.constant("remove" as const), key, value: fc.constant(new Uint8Array()) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { maxLength: 12 }), async (acts) => {
+        const model = new Map<string, string>();
+        for (const existing of (await store.list({ prefix: "m", limit: 100 })).keys) await store.remove(existing, { kind: "any" });
+        for (const { kind, key, value } of acts) {
+          if (kind === "put") {
+            await store.write(key, value, { kind: "any" });
+            model.set(key, Buffer.from(value).toString("hex"));
+          } else expect(await store.remove(key, { kind: "any" })).toBe(model.delete(key) ? "removed" : "absent");
+        }
+        expect((await store.list({ prefix: "m", limit: 100 })).keys).toEqual([...model.keys()].sort());
+        for (const [key, hex] of model) expect((await store.read(key))?.bytes.toString("hex")).toBe(hex);
+      }),
+      { numRuns: 15 },
+    );
+    await store.close();
+  });
+});
+
+describe("a directory store", () => {
+  it("belongs to one process, and is free again when that process is killed", async () => {
+    const path = join(folder, "locked");
+    const child = startWriter(path);
+    await firstLine(child);
+    await expect(openDirectoryStore(path)).rejects.toMatchObject({ code: "ERR_KBS_STORE_LOCKED", category: "unavailable" });
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+    await (await openDirectoryStore(path)).close();
+  });
+
+  it("holds every acknowledged write, whole, when its process is killed at any moment", async () => {
+    const path = join(folder, "killed");
+    for (let round = 0; round < 4; round += 1) {
+      const child = startWriter(path);
+      let acknowledged = "";
+      child.stdout?.on("data", (chunk: Buffer) => {
+        acknowledged += chunk.toString();
+        // Whatever it is doing then: the number differs from round to round.
+        if (acknowledged.split("\n").length > 5 + round * 7) child.kill("SIGKILL");
+      });
+      await new Promise((resolve) => child.once("exit", resolve));
+      const store = await openDirectoryStore(path);
+      const last = new Map<string, number>();
+      for (const line of acknowledged.split("\n").slice(0, -1)) {
+        const [key = "", value = ""] = line.split(" ");
+        if (key !== "ready") last.set(key, Number(value));
+      }
+      expect(last.size).toBeGreaterThan(0);
+      for (const [key, value] of last) {
+        const text = (await store.read(key))?.bytes.toString() ?? "";
+        const [number = "", ...rest] = text.split(":");
+        expect(Number(number)).toBeGreaterThanOrEqual(value);
+        expect(rest.join(":")).toBe("x".repeat(20_000));
+      }
+      await store.close();
+    }
+  });
+});
+
+function startWriter(path: string): ChildProcess {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "store-writer.ts"), path], { stdio: ["ignore", "pipe", "inherit"] });
+  children.push(child);
+  return child;
+}
+
+function firstLine(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => child.stdout?.once("data", () => resolve()));
+}
