@@ -43,17 +43,23 @@ function decodeText(text: string): Buffer | undefined {
   return /^[A-Za-z0-9+/]+={0,2}$/.test(base64) && base64.length % 4 === 0 ? Buffer.from(base64, "base64") : undefined;
 }
 
+/** Offset and value of Intel's vendor id in every version of a quote. */
+const vendorId = { offset: 12, value: Buffer.from("939a7233f79c4ca9940a0db3957f0607", "hex") } as const;
+
+/**
+ * Generous on purpose: what resembles evidence goes to its parser, whose finding says what is wrong with it. A quote has
+ * Intel's vendor id or its key type; a report has about its size and a small 32-bit version.
+ */
 function recogniseBytes(bytes: Buffer): RawEvidence | undefined {
   if (bytes.length < 48) return undefined;
   if (bytes.toString("latin1", 0, 4) === "HCLA") return evidenceFromHcl(bytes);
-  const quoteVersion = bytes.readUInt16LE(0);
   const keyType = bytes.readUInt16LE(2);
   const teeType = bytes.readUInt32LE(4);
-  // A report's version is a 32-bit number, so bytes 2 and 3 are zero, which is no attestation key type of a quote.
-  if (bytes.length === reportSize && keyType === 0 && quoteVersion < 256) return { tee: "snp", bytes };
-  if (quoteVersion >= 3 && quoteVersion <= 5 && (keyType === 2 || keyType === 3) && (teeType === 0 || teeType === 0x81)) {
-    return { tee: teeType === 0 ? "sgx" : "tdx", bytes };
+  const byVendor = bytes.subarray(vendorId.offset, vendorId.offset + vendorId.value.length).equals(vendorId.value);
+  if (byVendor || ((keyType === 2 || keyType === 3) && (teeType === 0 || teeType === 0x81) && bytes[1] === 0)) {
+    return { tee: teeType === 0x81 ? "tdx" : "sgx", bytes };
   }
+  if (bytes.readUInt32LE(0) < 256 && Math.abs(bytes.length - reportSize) < 256) return { tee: "snp", bytes };
   return undefined;
 }
 

@@ -32,3 +32,16 @@ export { createPolicy } from "./policy/create.ts";
 export { lintPolicy } from "./policy/lint.ts";
 export { explain } from "./policy/explain.ts";
 export { attestationReport, type AttestationReport } from "./report.ts";
+export { openAttester, type OpenAttesterOptions } from "./attester/open.ts";
+export { tsmAttester, type TsmAttesterOptions } from "./attester/tsm-attester.ts";
+export { agentRestAttester } from "./attester/agent-rest.ts";
+export { agentSocketAttester } from "./attester/agent-socket.ts";
+export {
+  formatInitData,
+  initDataAlgorithms,
+  initDataField,
+  parseInitData,
+  readInitDataDevice,
+  type InitData,
+  type InitDataAlgorithm,
+} from "./attester/init-data.ts";

@@ -7,7 +7,8 @@ import { verifySnpReport, type MaskedChipId } from "./amd/verify.ts";
 import { parseEndorsementKey } from "./amd/vek.ts";
 import type { CollateralBundle, UpdateChannel } from "./collateral/bundle.ts";
 import { selectAmdEndorsements, selectIntelCollateral } from "./collateral/select.ts";
-import { AttestationError } from "./errors.ts";
+import { ToolError } from "../errors/index.ts";
+import { Refusal } from "./errors.ts";
 import { replayEventLog } from "./eventlog/outcome.ts";
 import { evidenceFromJson, recogniseEvidence, type RawEvidence } from "./evidence-format.ts";
 import type { Finding } from "./findings.ts";
@@ -50,14 +51,11 @@ export interface VerifyRequest {
 
 /**
  * Verifies evidence: total, pure and offline. Whatever is wrong with evidence, certificates, lists or collateral comes
- * back as findings; the only error is `ERR_EVIDENCE_UNRECOGNISED` for bytes that are no evidence at all, and
- * `ERR_COLLATERAL_MALFORMED` for a bundle item that is no vendor answer.
+ * back as findings. Nothing is thrown but for defects of our own.
  */
 export function verifyEvidence(request: VerifyRequest): VerificationResult {
   const sink = newFindingSink();
-  const raw = sink.attempt(() =>
-    request.evidence instanceof Uint8Array ? recogniseEvidence(request.evidence) : evidenceFromJson(request.evidence.json),
-  );
+  const raw = sink.attempt(() => readEvidence(request));
   if (raw === undefined) return { verdict: "reject", tee: undefined, tcbStatus: undefined, advisoryIds: [], findings: sink.findings };
   if (request.tee !== undefined && raw.tee !== request.tee) {
     sink.add({
@@ -71,6 +69,18 @@ export function verifyEvidence(request: VerifyRequest): VerificationResult {
   }
   const roots = request.roots ?? builtInRoots();
   return raw.tee === "snp" ? verifySnp(request, raw, roots, sink) : verifyDcap(request, raw, roots, sink);
+}
+
+function readEvidence({ evidence, tee }: VerifyRequest): RawEvidence {
+  if (!(evidence instanceof Uint8Array)) return evidenceFromJson(evidence.json);
+  try {
+    return recogniseEvidence(evidence);
+  } catch (error) {
+    if (!(error instanceof ToolError) || error instanceof Refusal) throw error;
+    // Told which TEE it is, its parser says more exactly what is wrong.
+    if (tee !== undefined) return { tee, bytes: evidence };
+    throw refuse("EVIDENCE_MALFORMED", { path: "evidence", message: error.message, hint: error.hint });
+  }
 }
 
 function verifyDcap(request: VerifyRequest, raw: RawEvidence, roots: TrustRoots, sink: FindingSink): VerificationResult {
@@ -109,7 +119,7 @@ function selectedCollateral(request: VerifyRequest, quote: ReturnType<typeof par
   try {
     return selectIntelCollateral(request.collateral, quote, request.update);
   } catch (error) {
-    if (!(error instanceof AttestationError)) throw error;
+    if (!(error instanceof ToolError)) throw error;
     sink.add({ code: "COLLATERAL_MALFORMED", severity: "refusal", path: "collateral", message: error.message });
     return {};
   }

@@ -119,22 +119,19 @@ function readChain(value: unknown): AmdEndorsements | undefined {
   return found;
 }
 
-/** Evidence as RCAR carries it, from raw parts: the report in base64, the host's certificate table in base64. */
-export function reportToJson(report: Uint8Array, certTable: Uint8Array | undefined): JsonObject {
-  return {
-    attestation_report: Buffer.from(report).toString("base64"),
-    cert_chain: certTable === undefined || certTable.length === 0 ? null : certListOf(parseCertTable(certTable)),
-  };
-}
-
-function certListOf(table: AmdEndorsements): JsonValue {
+/** Evidence as RCAR carries it, from raw parts: the report in base64, and what the host's certificate table holds. */
+export function reportToJson(report: Uint8Array, signingKey: SnpReport["signingKey"], certTable: Uint8Array): JsonObject {
+  const table = parseCertTable(certTable);
   const rows = [
-    ["VCEK", table.vek],
+    [signingKey === "VLEK" ? "VLEK" : "VCEK", table.vek],
     ["ASK", table.ask],
     ["ARK", table.ark],
     ["CRL", table.crl],
   ] as const;
-  return rows.flatMap(([type, data]) => (data === undefined ? [] : [{ cert_type: type, data: [...data] }]));
+  const certificates = rows.flatMap(([type, data]): readonly JsonValue[] =>
+    data === undefined ? [] : [{ cert_type: type, data: [...data] }],
+  );
+  return { attestation_report: Buffer.from(report).toString("base64"), cert_chain: certificates.length === 0 ? null : certificates };
 }
 
 /** The report in the parsed form that stock verifiers of the `sev` crate expect. */
