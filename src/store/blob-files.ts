@@ -19,7 +19,7 @@ export type Durability = "blob" | "none";
 
 /** A blob that somebody writes beside the others and that gets its name when its digest is known. */
 export interface StagedBlob {
-  /** An empty file in the same file system as the blobs, to be opened for writing. */
+  /** Where to write, in the same file system as the blobs. There is no file yet: make it with O_EXCL. */
   readonly path: string;
   /**
    * Gives the file its name. The digest is believed: it must come from hashing what was written; the size is compared.
@@ -124,8 +124,6 @@ export class BlobFiles implements BlobArea {
   /** A file for a writer that hashes for itself, such as a worker thread; see {@link StagedBlob}. */
   async stage(): Promise<StagedBlob> {
     const path = await this.#staging.newPath();
-    const handle = await open(path, "wx", 0o644).catch((cause: unknown) => Promise.reject(ioError(cause, "staging a blob")));
-    await handle.close();
     let committed = false;
     return {
       path,
@@ -219,6 +217,8 @@ export class BlobFiles implements BlobArea {
           message: `the staged file of ${address.digest} has ${size} bytes, ${address.size} were written`,
         });
       }
+      // Whoever wrote it may have kept it to itself; blobs are for everybody who may read the folder.
+      await handle.chmod(0o644);
       if (this.#durability === "blob") await handle.datasync();
     } finally {
       await handle.close();

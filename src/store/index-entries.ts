@@ -65,6 +65,12 @@ function plain(target: Descriptor): Descriptor {
   };
 }
 
+/** Whether an entry says no more than its new, named one will say. */
+function isPlain(entry: Descriptor, target: Descriptor): boolean {
+  const known: ReadonlySet<string> = new Set(Object.keys(plain(target)));
+  return entry.mediaType === target.mediaType && entry.size === target.size && Object.keys(entry).every((member) => known.has(member));
+}
+
 /**
  * The list with `reference` at `target` and nowhere else. One name per entry: image-spec allows no more, so two tags of
  * one manifest are two entries. An unnamed entry of the same manifest gets the name. All others stay as they are.
@@ -72,7 +78,7 @@ function plain(target: Descriptor): Descriptor {
 export function withTag(entries: Entries, target: Descriptor, reference: string): Entries {
   const kept = entries.filter((entry) => refNameOf(entry) !== reference);
   const named: Descriptor = { ...plain(target), annotations: { [refNameAnnotation]: reference } };
-  const unnamed = kept.findIndex((entry) => entry.digest === target.digest && entry.annotations === undefined);
+  const unnamed = kept.findIndex((entry) => entry.digest === target.digest && isPlain(entry, target));
   return unnamed < 0 ? [...kept, named] : kept.with(unnamed, named);
 }
 

@@ -175,7 +175,7 @@ async function addMember(archive: Pack, layout: string, name: string, signal: Ab
     if (!entry.write(chunk)) await once(entry, "drain", { signal });
   }
   signal.throwIfAborted();
-  entry.end();
+  entry.end(undefined);
   await added.promise;
 }
 
