@@ -14,6 +14,10 @@ export interface UncompressedHasher {
   digest(): Promise<Digest>;
 }
 
+/** deflate expands at most 1032 to 1, and no real layer does more; below the minimum nobody minds. */
+const maxRatio = 1100;
+const minBombSize = 64 << 20;
+
 /** Size of the pieces that come out of a decompressor. */
 const outputSize = 1 << 18;
 
@@ -28,7 +32,13 @@ export function uncompressedHasher(compression: Compression): UncompressedHasher
   }
   const stream: Transform =
     compression === "gzip" ? createGunzip({ chunkSize: outputSize }) : createZstdDecompress({ chunkSize: outputSize });
-  stream.on("data", (chunk: Buffer) => hasher.update(chunk));
+  let input = 0;
+  let output = 0;
+  stream.on("data", (chunk: Buffer) => {
+    hasher.update(chunk);
+    output += chunk.length;
+    if (output > minBombSize + maxRatio * input) stream.destroy(new RangeError("it uncompresses to more than any real layer does"));
+  });
   // A decompressor that fails does not call back the write under way: whoever waits for it is told here.
   let failure: CipherError | undefined;
   const waiting = new Set<(cause: CipherError) => void>();
@@ -48,6 +58,7 @@ export function uncompressedHasher(compression: Compression): UncompressedHasher
           reject(failure);
           return;
         }
+        input += piece.length;
         waiting.add(reject);
         stream.write(piece, (cause) => {
           waiting.delete(reject);

@@ -12,8 +12,8 @@ export interface UnwrappedOptions {
 /**
  * Opens the first packet that any of the keys opens: keys at hand before keys that must be asked for.
  *
- * When none opens: the one failure, if there was exactly one (a KBS that refuses, a damaged packet), else
- * `ERR_KEYWRAP_NO_KEY` with every reason.
+ * When none opens: the failure, if all are of one kind (a KBS that refuses, damaged packets), else `ERR_KEYWRAP_NO_KEY`
+ * with every reason.
  */
 export async function unwrapFirst(
   packets: readonly KeyPacket[],
@@ -36,9 +36,8 @@ export async function unwrapFirst(
       }
     }
   }
-  const causes = [...failures.keys()];
-  const [only] = causes;
-  if (causes.length === 1 && only instanceof ToolError) throw only;
+  const [first, ...others] = failures.keys();
+  if (first instanceof ToolError && others.every((cause) => cause instanceof ToolError && cause.code === first.code)) throw first;
   throw noKey(packets, unwrappers, failures);
 }
 
