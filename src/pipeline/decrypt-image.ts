@@ -1,4 +1,4 @@
-import type { Engine } from "../cipher/index.ts";
+import { CipherThreads, type Engine } from "../cipher/index.ts";
 import type { KeyUnwrapper } from "../keywrap/index.ts";
 import {
   checkEncryptionMark,
@@ -15,7 +15,7 @@ import { finishImage, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
-import { checkDiffId } from "./plain-digest.ts";
+import { checkDiffId, compareDiffId } from "./plain-digest.ts";
 import { rebuildImage } from "./rebuild.ts";
 import { transferOpened } from "./transfer-layer.ts";
 
@@ -59,7 +59,8 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
   const transfer = { from, to: to.store, onProgress };
   // Every key is at hand before anything is written: whoever lacks one leaves nothing behind.
-  const opened = await openAll(images, { unwrappers, engine }, { signal });
+  const threads = new CipherThreads();
+  const opened = await openAll(images, { unwrappers, engine, threads }, { signal });
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const { manifest } = node;
@@ -84,15 +85,25 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
         });
       }
       const plainType = layer.mediaType.replace(/\+encrypted$/, "");
-      return work.run(() => transferOpened(transfer, { layer, opened: key, check: checkDiffId(diffId, plainType, where) }, { signal }));
+      return work.run(() =>
+        transferOpened(
+          transfer,
+          { layer, opened: key, check: checkDiffId(diffId, plainType, where), checkDiffId: (got) => compareDiffId(diffId, got, where) },
+          { signal },
+        ),
+      );
     });
     reports.push(...reportOf(node, layers));
     return { ...manifest, layers };
   };
 
-  const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
-  await finishImage(to, result, reports, { signal });
-  return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+  try {
+    const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+    await finishImage(to, result, reports, { signal });
+    return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+  } finally {
+    await threads.close();
+  }
 }
 
 async function openAll(

@@ -1,4 +1,4 @@
-import type { CipherName, Engine } from "../cipher/index.ts";
+import { CipherThreads, type CipherName, type Engine } from "../cipher/index.ts";
 import type { KeyWrapper } from "../keywrap/index.ts";
 import { isEncryptedLayer, isSealableMediaType } from "../layer/index.ts";
 import {
@@ -77,6 +77,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
   const { engine, convergentSecret, onProgress } = request;
   const transfer = { from, to: to.store, onProgress };
+  const threads = new CipherThreads();
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const plan = plans.get(node.descriptor.digest);
@@ -85,7 +86,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
     const config = await writeConfig(request, manifest.config, { signal });
     const layers = await work.map(manifest.layers, (layer, i) => {
       if (plan.positions.has(i)) {
-        return work.run(() => transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret }, { signal }));
+        return work.run(() => transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret, threads }, { signal }));
       }
       return work.run(async () => {
         await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
@@ -96,9 +97,13 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
     return { ...manifest, config, layers };
   };
 
-  const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
-  await finishImage(to, result, reports, { signal });
-  return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+  try {
+    const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+    await finishImage(to, result, reports, { signal });
+    return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+  } finally {
+    await threads.close();
+  }
 }
 
 interface ManifestPlan {

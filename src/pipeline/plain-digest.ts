@@ -41,9 +41,14 @@ export function checkDiffId(expected: Digest, mediaType: string, where: string):
       inflate?.destroy();
     }
     const got = hash.digest();
-    if (got !== expected) throw mismatch(where, expected, `has diffID ${got}`);
+    compareDiffId(expected, got, where);
     if (held !== undefined) yield held;
   };
+}
+
+/** The same check where the digest of the uncompressed layer is known already. Throws `ERR_DIFF_ID_MISMATCH`. */
+export function compareDiffId(expected: Digest, got: Digest, where: string): void {
+  if (got !== expected) throw mismatch(where, expected, `has diffID ${got}`);
 }
 
 interface Drain {

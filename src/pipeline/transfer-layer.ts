@@ -1,8 +1,8 @@
-import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress } from "../bytes/index.ts";
+import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
-import { sealLayer, type OpenedLayer, type SealRequest } from "../layer/index.ts";
+import { openFile, sealFile, sealLayer, type OpenedLayer, type SealRequest } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
+import type { CallOptions, ContentStore, CopyEvent, LayoutStore } from "../store/index.ts";
 
 export interface LayerTransfer {
   readonly from: ContentStore;
@@ -23,6 +23,9 @@ export async function transferSealed(
   return retrying(transfer, layer, options, async () => {
     // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
     const sealing = await sealLayer(request, options);
+    const path = from.localPath(layer);
+    if (path !== undefined && stages(to))
+      return onDisk(transfer, layer, to, options, (files) => sealFile(sealing, { sourcePath: path, ...files }));
     const source = await from.fetch(layer, options);
     const ciphertext = compose(source, observed(transfer, layer), sealing.stage);
     const address = await ingest(to, ciphertext, sealing.size, options);
@@ -34,8 +37,10 @@ export interface OpenTransfer {
   readonly layer: Descriptor;
   /** The layer with its key at hand. */
   readonly opened: OpenedLayer;
-  /** Checks the plaintext on its way; the diffID. */
+  /** Checks the plaintext on its way: the diffID of what it uncompresses to. */
   readonly check: ByteStage;
+  /** The same check where the diffID was computed on the way; throws. */
+  readonly checkDiffId: (diffId: Digest) => void;
 }
 
 /** Decrypts one layer on its way from store to store. Returns the plain layer's descriptor. */
@@ -43,10 +48,45 @@ export async function transferOpened(transfer: LayerTransfer, request: OpenTrans
   const { from, to } = transfer;
   const { layer, opened, check } = request;
   return retrying(transfer, layer, options, async () => {
+    const path = from.localPath(layer);
+    if (path !== undefined && stages(to)) {
+      return onDisk(transfer, layer, to, options, async (files) => {
+        const { plaintext, diffId } = await openFile(opened, { sourcePath: path, ...files });
+        request.checkDiffId(diffId);
+        return opened.plainDescriptor(plaintext);
+      });
+    }
     const plaintext = await opened.open((range) => from.fetch(layer, range === undefined ? options : { ...options, range }));
     const address = await ingest(to, compose(plaintext, observed(transfer, layer), check), opened.size, options);
     return opened.plainDescriptor(address);
   });
+}
+
+/** A destination that takes files: the way without copies, on two threads. */
+function stages(store: ContentStore): store is LayoutStore {
+  return "stageBlob" in store;
+}
+
+async function onDisk(
+  transfer: LayerTransfer,
+  layer: Descriptor,
+  to: LayoutStore,
+  { signal }: CallOptions,
+  work: (files: {
+    readonly targetPath: string;
+    readonly progress: (size: number) => void;
+    readonly signal: AbortSignal | undefined;
+  }) => Promise<Descriptor>,
+): Promise<Descriptor> {
+  const staged = await to.stageBlob();
+  try {
+    const progress = (size: number): void => transfer.onProgress?.({ kind: "moved", descriptor: layer, size });
+    const result = await work({ targetPath: staged.path, progress, signal });
+    await staged.commit(result);
+    return result;
+  } finally {
+    await staged.discard();
+  }
 }
 
 async function ingest(to: ContentStore, stream: ByteStream, size: number | undefined, options: CallOptions): Promise<ContentAddress> {
