@@ -55,7 +55,10 @@ export class DirectoryStorage implements RegistryStorage {
 
   async find(name: string): Promise<Repository | undefined> {
     const opened = await this.#opened.get(name);
-    if (opened !== undefined) return opened;
+    if (opened !== undefined) {
+      await opened.refresh();
+      return opened;
+    }
     // Names that were never pushed leave no trace in memory: a stranger may ask for any number of them.
     if ((await fileSize(join(this.#folderOf(name), "oci-layout"))) === undefined) return undefined;
     return this.#open(name, () => openLayout(this.#placeOf(name)));
@@ -80,7 +83,7 @@ export class DirectoryStorage implements RegistryStorage {
   }
 
   async close(): Promise<void> {
-    for (const repository of this.#opened.values()) await (await repository)?.save();
+    for (const repository of this.#opened.values()) await (await repository)?.settled();
     await rm(this.#pending, { recursive: true, force: true });
     await this.#unlock();
   }

@@ -2,29 +2,18 @@ import { createReadStream } from "node:fs";
 import { copyFile, link, mkdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import { digestAlgorithmOf, digestOf, parseJson, type ByteStream, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
+import { digestAlgorithmOf, digestOf, parseJson, type ByteStream, type Digest } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
-import { isManifestMediaType, mediaTypes, parseDescriptor, parseIndex, type Descriptor } from "../oci/index.ts";
 import { Catalog } from "./catalog.ts";
 import { RegistryServerError } from "./errors.ts";
 import { copyFilePart } from "./file-copy.ts";
 import { FileSink } from "./file-sink.ts";
-import { blobPath, fileSize, isErrno, syncFolder, writeWhole } from "./layout-files.ts";
-import { describeManifest } from "./manifest-entry.ts";
+import { blobPath, fileSize, isErrno, writeWhole } from "./layout-files.ts";
+import { LayoutIndex, readLayoutIndex, readManifestFile, type Place } from "./layout-index.ts";
 import { SinkUpload } from "./pending-upload.ts";
-import type { PendingUpload, PieceSink, Repository } from "./storage.ts";
-
-interface Place {
-  readonly name: string;
-  readonly folder: string;
-  /** Folder of unfinished writes, on the same file system. */
-  readonly pending: string;
-}
+import type { CatalogEdit, PendingUpload, PieceSink, Repository } from "./storage.ts";
 
 const algorithms = ["sha256", "sha384", "sha512"] as const;
-/** A layout's index.json may name many more images than an index that is pushed. */
-const maxIndexBytes = 256 * 1024 * 1024;
-const maxManifestBytes = 64 * 1024 * 1024;
 const readSize = 1024 * 1024;
 
 /** Source: OCI image-spec, image-layout.md, "oci-layout file". */
@@ -33,11 +22,11 @@ const layoutFile = JSON.stringify({ imageLayoutVersion: "1.0.0" });
 /** A new, empty layout. */
 export async function createLayout(place: Place): Promise<LayoutRepository> {
   for (const algorithm of algorithms) await mkdir(join(place.folder, "blobs", algorithm), { recursive: true });
-  const repository = new LayoutRepository(place, new Catalog());
-  await repository.save();
+  const index = new LayoutIndex(place, new Catalog(), undefined);
+  await index.change(() => undefined);
   // The marker comes last: a folder without it is no repository yet.
   await writeWhole(join(place.folder, "oci-layout"), layoutFile, place.pending);
-  return repository;
+  return new LayoutRepository(place, index);
 }
 
 /** Reads a layout that this registry or another tool wrote. Throws `ERR_REGISTRY_SERVER_STORAGE`. */
@@ -45,13 +34,8 @@ export async function openLayout(place: Place): Promise<LayoutRepository> {
   try {
     for (const algorithm of algorithms) await mkdir(join(place.folder, "blobs", algorithm), { recursive: true });
     parseLayoutFile(await readFile(join(place.folder, "oci-layout")));
-    const index = parseTop(await readFile(join(place.folder, "index.json")));
-    const catalog = new Catalog();
-    for (const descriptor of index) {
-      catalog.adopt(descriptor);
-      await adoptTree(place.folder, catalog, descriptor);
-    }
-    return new LayoutRepository(place, catalog);
+    const { catalog, identity } = await readLayoutIndex(place.folder);
+    return new LayoutRepository(place, new LayoutIndex(place, catalog, identity));
   } catch (cause) {
     throw new RegistryServerError("ERR_REGISTRY_SERVER_STORAGE", {
       message: `the layout of repository ${place.name} in ${place.folder} cannot be read: ${describeCause(cause)}`,
@@ -64,17 +48,31 @@ export async function openLayout(place: Place): Promise<LayoutRepository> {
 /** One repository as an OCI layout. */
 export class LayoutRepository implements Repository {
   readonly name: string;
-  readonly catalog: Catalog;
   readonly #place: Place;
-  #saving: Promise<void> = Promise.resolve();
-  #queued: Promise<void> | undefined;
-  /** Folders with new names that are not lasting yet; they become so before an index that may need them. */
-  readonly #unsynced = new Set<DigestAlgorithm>();
+  readonly #index: LayoutIndex;
 
-  constructor(place: Place, catalog: Catalog) {
+  constructor(place: Place, index: LayoutIndex) {
     this.name = place.name;
-    this.catalog = catalog;
     this.#place = place;
+    this.#index = index;
+  }
+
+  get catalog(): Catalog {
+    return this.#index.catalog;
+  }
+
+  change(edit: CatalogEdit): Promise<void> {
+    return this.#index.change(edit);
+  }
+
+  /** Takes over what another program changed in the folder. */
+  refresh(): Promise<void> {
+    return this.#index.refresh();
+  }
+
+  /** Settled when every change so far is lasting, or was reported to have failed. */
+  settled(): Promise<void> {
+    return this.#index.settled();
   }
 
   sizeOf(digest: Digest): Promise<number | undefined> {
@@ -91,12 +89,13 @@ export class LayoutRepository implements Repository {
   }
 
   readManifest(digest: Digest): Promise<Buffer> {
-    return readVerified(this.#place.folder, digest);
+    return readManifestFile(this.#place.folder, digest);
   }
 
   async writeManifest(digest: Digest, bytes: Buffer): Promise<void> {
     const path = blobPath(this.#place.folder, digest);
-    if ((await fileSize(path)) !== bytes.length) await writeWhole(path, bytes, this.#place.pending);
+    if ((await fileSize(path)) === bytes.length && digestOf(await readFile(path), digestAlgorithmOf(digest)) === digest) return;
+    await writeWhole(path, bytes, this.#place.pending);
   }
 
   async link(digest: Digest, from: Repository): Promise<"linked" | "absent"> {
@@ -119,10 +118,9 @@ export class LayoutRepository implements Repository {
   async commit(upload: PendingUpload, digest: Digest): Promise<void> {
     if (!(upload instanceof SinkUpload) || !(upload.sink instanceof FileSink)) throw new TypeError("the upload belongs to another storage");
     const path = blobPath(this.#place.folder, digest);
-    if ((await fileSize(path)) === upload.size) return upload.discard();
     await upload.sink.sync();
     await rename(upload.sink.path, path);
-    this.#unsynced.add(digestAlgorithmOf(digest));
+    this.#index.mustSync(digestAlgorithmOf(digest));
   }
 
   async remove(digest: Digest): Promise<"removed" | "absent"> {
@@ -134,46 +132,6 @@ export class LayoutRepository implements Repository {
       throw error;
     }
   }
-
-  /** Callers that come while a write runs share the next one: a burst of pushes writes the index a few times, not once each. */
-  save(): Promise<void> {
-    this.#queued ??= this.#saving
-      // A write that failed was reported to those who waited for it.
-      .catch(() => undefined)
-      .then(() => {
-        this.#queued = undefined;
-        this.#saving = this.#write();
-        return this.#saving;
-      });
-    return this.#queued;
-  }
-
-  async #write(): Promise<void> {
-    const text = JSON.stringify(this.catalog.toIndex());
-    const folders = [...this.#unsynced];
-    this.#unsynced.clear();
-    for (const algorithm of folders) await syncFolder(join(this.#place.folder, "blobs", algorithm));
-    await writeWhole(join(this.#place.folder, "index.json"), text, this.#place.pending);
-  }
-}
-
-/** A manifest of an index.json entry, and the manifests of an index under it. A missing or foreign entry is left alone: a layout may be sparse. */
-async function adoptTree(folder: string, catalog: Catalog, descriptor: Descriptor): Promise<void> {
-  if (!isManifestMediaType(descriptor.mediaType) || catalog.manifest(descriptor.digest) !== undefined) return;
-  if ((await fileSize(blobPath(folder, descriptor.digest))) === undefined) return;
-  const bytes = await readVerified(folder, descriptor.digest);
-  catalog.addManifest(describeManifest(bytes, descriptor.mediaType, descriptor.digest).entry);
-  if (descriptor.mediaType !== mediaTypes.index && descriptor.mediaType !== mediaTypes.dockerIndex) return;
-  for (const child of parseIndex(bytes, descriptor.mediaType).manifests) await adoptTree(folder, catalog, child);
-}
-
-async function readVerified(folder: string, digest: Digest): Promise<Buffer> {
-  const path = blobPath(folder, digest);
-  const size = await fileSize(path);
-  if (size === undefined || size > maxManifestBytes) throw new Error(`manifest ${digest} is missing or too large`);
-  const bytes = await readFile(path);
-  if (digestOf(bytes, digestAlgorithmOf(digest)) !== digest) throw new Error(`the stored file of manifest ${digest} has other content`);
-  return bytes;
 }
 
 function parseLayoutFile(bytes: Buffer): void {
@@ -181,13 +139,4 @@ function parseLayoutFile(bytes: Buffer): void {
   if (typeof value !== "object" || value === null || !("imageLayoutVersion" in value) || value.imageLayoutVersion !== "1.0.0") {
     throw new Error("oci-layout does not say imageLayoutVersion 1.0.0");
   }
-}
-
-function parseTop(bytes: Buffer): readonly Descriptor[] {
-  if (bytes.length > maxIndexBytes) throw new Error("index.json is too large");
-  const value = parseJson(bytes, { maxBytes: maxIndexBytes, subject: "index.json" });
-  if (typeof value !== "object" || value === null || !("manifests" in value) || !Array.isArray(value.manifests)) {
-    throw new Error("index.json has no list of manifests");
-  }
-  return value.manifests.map((item: unknown, i) => parseDescriptor(item, `index.json manifests[${i}]`));
 }

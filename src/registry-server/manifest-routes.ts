@@ -42,12 +42,13 @@ export async function putManifest(core: RegistryCore, exchange: Exchange, name: 
   const repository = await targetRepository(core, name);
   await assertContent(core, repository, facts);
   await repository.writeManifest(digest, bytes);
-  // From here to the changes of the catalog nothing waits, so no other request can come between check and change.
+  // From here to the change of the catalog nothing waits, so no other request can come between check and change.
   for (const tag of tags) assertMayMove(core, exchange, repository, tag, digest);
-  repository.catalog.addManifest(facts.entry);
   const target: Descriptor = { mediaType: facts.entry.mediaType, digest, size: bytes.length };
-  for (const tag of tags) repository.catalog.setTag(tag, target);
-  await repository.save();
+  await repository.change((catalog) => {
+    catalog.addManifest(facts.entry);
+    for (const tag of tags) catalog.setTag(tag, target);
+  });
   return emptyReply(201, {
     location: locationOf(core, exchange, `/v2/${name}/manifests/${digest}`),
     ...digestHeader(core, digest),
@@ -68,14 +69,12 @@ export async function deleteManifest(core: RegistryCore, name: string, reference
   const { catalog } = repository;
   if (reference.kind === "tag") {
     if (catalog.resolve(reference.tag) === undefined) throw unknownManifest(name, reference);
-    catalog.removeTag(reference.tag);
-    await repository.save();
+    await repository.change((now) => now.removeTag(reference.tag));
     return emptyReply(202);
   }
   if (catalog.manifest(reference.digest) === undefined) throw unknownManifest(name, reference);
-  catalog.removeManifest(reference.digest);
   // First the names, then the bytes: a crash in between leaves an unnamed file, not a name of nothing.
-  await repository.save();
+  await repository.change((now) => now.removeManifest(reference.digest));
   await repository.remove(reference.digest);
   return emptyReply(202);
 }

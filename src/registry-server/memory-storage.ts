@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { digestAlgorithmOf, digestOf, type ByteStream, type Chunks, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
 import { Catalog } from "./catalog.ts";
 import { SinkUpload, type UploadSink } from "./pending-upload.ts";
-import { SizeMismatch, type PendingUpload, type PieceSink, type RegistryStorage, type Repository } from "./storage.ts";
+import { SizeMismatch, type CatalogEdit, type PendingUpload, type PieceSink, type RegistryStorage, type Repository } from "./storage.ts";
 
 /** Pieces of a blob in order; never joined, so a large blob needs no second copy. */
 interface MemoryBlob {
@@ -125,8 +125,8 @@ class MemoryRepository implements Repository {
     return "removed";
   }
 
-  async save(): Promise<void> {
-    // Memory is all there is.
+  async change(edit: CatalogEdit): Promise<void> {
+    edit(this.catalog);
   }
 }
 

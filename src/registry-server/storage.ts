@@ -15,6 +15,7 @@ export interface RegistryStorage {
 /** Content of one repository. Nothing is visible under a digest before it is whole and its digest verified. */
 export interface Repository {
   readonly name: string;
+  /** The catalog of now; changed through {@link change} alone. */
   readonly catalog: Catalog;
   /** Size of a blob in bytes, `undefined` when it is not there. */
   sizeOf(digest: Digest): Promise<number | undefined>;
@@ -33,9 +34,12 @@ export interface Repository {
   /** Makes an upload whose digest was verified visible as a blob. */
   commit(upload: PendingUpload, digest: Digest): Promise<void>;
   remove(digest: Digest): Promise<"removed" | "absent">;
-  /** Makes all changes of the catalog so far lasting. */
-  save(): Promise<void>;
+  /** Changes the catalog at once, before anything else can run, and is settled when the change is lasting. */
+  change(edit: CatalogEdit): Promise<void>;
 }
+
+/** May be played again on a newer catalog, when somebody else changed the folder meanwhile. */
+export type CatalogEdit = (catalog: Catalog) => void;
 
 export type PieceSink = (piece: Uint8Array) => Promise<void>;
 

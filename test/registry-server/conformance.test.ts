@@ -5,7 +5,7 @@ import { randomBytes } from "../../registry-fixtures/index.ts";
 import { json, startRegistry, storageKinds } from "./client.ts";
 
 /** Requirement by requirement what the upstream conformance suite asks. Sections are those of the OCI distribution-spec. */
-describe.each(storageKinds)("distribution-spec on %s storage", (kind) => {
+describe.each(storageKinds)("distribution-spec on %s storage", { concurrent: true }, (kind) => {
   const content = randomBytes(7, 3000);
   const digest = digestOf(content);
   const missing = digestOf(Buffer.from("missing"));

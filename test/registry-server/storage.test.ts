@@ -6,8 +6,9 @@ import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { digestOf, encodedOf } from "../../src/bytes/index.ts";
 import { mediaTypes } from "../../src/oci/index.ts";
+import { openLayout } from "../../src/store/index.ts";
 import { RegistryServerError, serveRegistry } from "../../src/registry-server/index.ts";
-import { makeHelloImage, makeIndex, seedRegistry } from "../../registry-fixtures/index.ts";
+import { makeHelloImage, makeIndex, pushImage, seedRegistry } from "../../registry-fixtures/index.ts";
 import { call, json, startRegistry, TestRegistry } from "./client.ts";
 
 const listen = { host: "127.0.0.1", port: 0 };
@@ -206,6 +207,40 @@ describe("directory storage", () => {
     }
     await using registry = await serve(place.path);
     expect((await registry.call("GET", "/v2/a/tags/list")).json()).toEqual({ name: "a", tags });
+  });
+
+  it("shows what another program put into a layout, and neither loses what the other wrote", async () => {
+    await using place = await folder();
+    await using registry = await serve(place.path);
+    await registry.pushBlob("a", "x");
+    const layout = await openLayout({ path: join(place.path, "a"), mode: "write" });
+    const [mine, theirs] = [Array.from({ length: 15 }, (_, i) => `mine-${i}`), Array.from({ length: 15 }, (_, i) => `theirs-${i}`)];
+    const image = await makeHelloImage();
+    await pushImage(layout, image, "theirs");
+    expect((await registry.call("GET", "/v2/a/tags/list")).json()).toEqual({ name: "a", tags: ["theirs"] });
+    const push = async (tag: string) => {
+      const bytes = await registry.manifest("a", { annotations: { tag } }, tag);
+      expect((await registry.put("a", tag, bytes)).status).toBe(201);
+    };
+    await Promise.all([...mine.map(push), ...theirs.map((tag) => layout.tag(image.descriptor, tag))]);
+    const expected = ["theirs", ...mine, ...theirs].sort();
+    expect((await registry.call("GET", "/v2/a/tags/list")).json()).toEqual({ name: "a", tags: expected });
+    expect(await layout.tags()).toEqual(expected);
+    await layout.close();
+  });
+
+  it("goes on with what it knows while the index is half written, and with the new one when it is whole", async () => {
+    await using place = await folder();
+    await using registry = await serve(place.path);
+    const bytes = await registry.manifest("a");
+    await registry.put("a", "v1", bytes);
+    const path = join(place.path, "a/index.json");
+    const text = await readFile(path, "utf8");
+    await writeFile(path, text.slice(0, 40));
+    expect((await registry.call("GET", "/v2/a/manifests/v1")).status).toBe(200);
+    expect((await registry.put("a", "v2", bytes)).status).toBe(500);
+    await writeFile(path, text.replace('"v1"', '"v3"'));
+    expect((await registry.call("GET", "/v2/a/tags/list")).json()).toEqual({ name: "a", tags: ["v2", "v3"] });
   });
 
   it("keeps what was acknowledged when the process is killed", async () => {
