@@ -107,7 +107,7 @@ describe("bad reports, each with its own finding", () => {
     ["an unknown signing key", "EVIDENCE_MALFORMED", { change: set(0x48, 2 << 2) }],
     ["a reserved byte of the TCB", "EVIDENCE_RESERVED_NOT_ZERO", { change: set(0x182, 1) }],
     ["an unknown processor", "SNP_PRODUCT_UNKNOWN", { change: set(0x188, 0x20) }],
-    ["a processor without public certificates", "SNP_PRODUCT_UNKNOWN", { change: (report) => void report.set([0x1a, 0x50], 0x188) }],
+    ["a processor without public certificates", "SNP_PRODUCT_UNKNOWN", { change: (report) => report.set([0x1a, 0x50], 0x188) }],
     ["another product than the key's", "SNP_PRODUCT_MISMATCH", { change: set(0x189, 0x11) }],
     ["no signing key", "SNP_SIGNING_KEY_MISMATCH", { change: set(0x48, 7 << 2) }],
     ["another kind of signing key", "SNP_SIGNING_KEY_MISMATCH", { change: set(0x48, 1 << 2) }],

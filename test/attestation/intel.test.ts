@@ -87,7 +87,7 @@ describe("a quote", () => {
 
   it("binds init-data in MRCONFIGID", () => {
     const digest = createHash("sha256").update("init-data").digest();
-    const quote = makeQuote(pki, { body: (body) => void body.set(digest, 184) });
+    const quote = makeQuote(pki, { body: (body) => body.set(digest, 184) });
     const check = (value: Uint8Array) => refusals(verify(quote, intelCollateral(pki), { initData: { kind: "equals", value } }));
     expect(check(digest)).toEqual([]);
     expect(check(createHash("sha256").update("other").digest())).toEqual(["INIT_DATA_MISMATCH"]);
@@ -388,9 +388,9 @@ describe("bad collateral, each with its own finding", () => {
     const quote = makeQuote(pki);
     const end = Date.parse(window.nextUpdate);
     fc.assert(
-      fc.property(fc.integer({ min: -40, max: 400 }), (days) => {
+      fc.property(fc.integer({ min: 1, max: 400 }), (days) => {
         const at = new Date(end + days * 86_400_000);
-        if (days > 0) expect(verify(quote, good, { at }).verdict).toBe("reject");
+        expect(verify(quote, good, { at }).verdict).toBe("reject");
       }),
       { numRuns: 30 },
     );

@@ -1,4 +1,5 @@
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPair, sign } from "node:crypto";
+import { promisify } from "node:util";
 import type { AmdEndorsements } from "../../../src/attestation/amd/chain.ts";
 import { ia5, integer, octets } from "./der.ts";
 import {
@@ -14,14 +15,12 @@ import {
 
 export type Product = "Milan" | "Genoa" | "Turin";
 
-/** RSA-4096 takes a second to make, so both keys are made once per process, when first wanted. */
-let rsaKeys: { readonly ark: KeyPair; readonly ask: KeyPair } | undefined;
-function authorityKeys(): { readonly ark: KeyPair; readonly ask: KeyPair } {
-  rsaKeys ??= { ark: generateKeyPairSync("rsa", { modulusLength: 4096 }), ask: generateKeyPairSync("rsa", { modulusLength: 4096 }) };
-  return rsaKeys;
-}
+const newRsaKey = () => promisify(generateKeyPair)("rsa", { modulusLength: 4096 });
+/** RSA-4096 takes a second to make, so both keys are made once per process, side by side. */
+const [arkKey, intermediateKey]: readonly [KeyPair, KeyPair] = await Promise.all([newRsaKey(), newRsaKey()]);
+
 /** The intermediate's key, for tests that sign with the wrong authority. */
-export const askKey = (): KeyPair => authorityKeys().ask;
+export const askKey = (): KeyPair => intermediateKey;
 const vekKey = ecKey("P-384");
 
 export const tcbOf: Readonly<Record<Product, Readonly<Record<string, number>>>> = {
@@ -48,9 +47,8 @@ export function amdPki(
   options: SnpOptions = {},
 ): AmdEndorsements & { readonly ark: Buffer; readonly vek: Buffer; readonly ask: Buffer; readonly crl: Buffer } {
   const { product = "Milan", kind = "VCEK" } = options;
-  const keys = authorityKeys();
-  const ark = { subject: `ARK-${product}`, key: keys.ark };
-  const ask = { subject: kind === "VCEK" ? `SEV-${product}` : `SEV-VLEK-${product}`, key: keys.ask };
+  const ark = { subject: `ARK-${product}`, key: arkKey };
+  const ask = { subject: kind === "VCEK" ? `SEV-${product}` : `SEV-VLEK-${product}`, key: intermediateKey };
   const arc = "1.3.6.1.4.1.3704.1";
   const tcb = tcbOf[product];
   const hwid = chipId(product);
