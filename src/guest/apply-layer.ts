@@ -22,8 +22,8 @@ import { refuse, type TarEntry } from "./entry.ts";
 import type { Budget } from "./limits.ts";
 import { meaningOf, splitName } from "./names.ts";
 import { ownerOf, type Owner, type Ownership } from "./ownership.ts";
-import { helperFailed, type Specials, type SpecialsPolicy } from "./specials.ts";
-import { errorCode, storingEntry } from "./storage-error.ts";
+import { helperFailed, Specials, type SpecialsPolicy } from "./specials.ts";
+import { errorCode, storing, storingEntry } from "./storage-error.ts";
 import type { TarSink } from "./tar-reader.ts";
 import { childPath, Tree, type HeldDirectory, type TreeObserver } from "./tree.ts";
 import { UpperTracker } from "./upper.ts";
@@ -45,7 +45,8 @@ export interface RootfsRequest {
   readonly budget: Budget;
   readonly ownership: Ownership;
   readonly specials: SpecialsPolicy;
-  readonly helpers: Specials;
+  /** Path of a private directory on the same file system, for helper programs to work in. */
+  readonly scratch: string;
 }
 
 interface DirectoryAttributes {
@@ -58,6 +59,11 @@ interface DirectoryAttributes {
 const implicitDirectory: DirectoryAttributes = { mode: 0o755, atime: 0, mtime: 0 };
 
 const createFlags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
+/** Opens a tree to apply layers to; whoever opens it closes it. Throws `ERR_GUEST_STORAGE`. */
+export function openRootfs(request: RootfsRequest): Rootfs {
+  return storing("staging directory", () => new Rootfs(request));
+}
+
 /**
  * Applies layers to one flat directory tree, entry by entry, synchronously.
  *
@@ -68,6 +74,7 @@ const createFlags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | 
 export class Rootfs implements TarSink, TreeObserver {
   readonly omitted: Omissions = { xattrs: 0, devices: 0, fifos: 0, samples: [] };
   readonly tree: Tree;
+  readonly #helpers: Specials;
   readonly #request: RootfsRequest;
   /** By path without symlinks. */
   readonly #directories = new Map<ByteString, DirectoryAttributes>();
@@ -79,6 +86,7 @@ export class Rootfs implements TarSink, TreeObserver {
 
   constructor(request: RootfsRequest) {
     this.#request = request;
+    this.#helpers = new Specials(request.scratch);
     this.tree = new Tree(request.path, this, request.budget.limits.maxDepth);
     this.#directories.set("", implicitDirectory);
   }
@@ -110,6 +118,7 @@ export class Rootfs implements TarSink, TreeObserver {
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file.fd);
     this.#file = undefined;
+    this.#helpers.close();
     this.tree.close();
   }
 
@@ -275,7 +284,7 @@ export class Rootfs implements TarSink, TreeObserver {
       entry.kind === "fifo"
         ? ({ kind: "fifo" } as const)
         : { kind: entry.kind as "char-device" | "block-device", major: entry.devMajor, minor: entry.devMinor };
-    const outcome = this.#request.helpers.makeNode(node, this.tree.hold(directory.path), name);
+    const outcome = this.#helpers.makeNode(node, this.tree.hold(directory.path), name);
     if (outcome.kind === "failed") {
       if (this.#request.specials === "require") throw helperFailed(outcome, `make a ${entry.kind}`, entry.path);
       this.#omit(entry.kind === "fifo" ? "fifos" : "devices", path);

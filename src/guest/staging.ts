@@ -16,8 +16,35 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { digestOf, encodedOf } from "../bytes/index.ts";
+import { describeCause } from "../errors/index.ts";
 import { GuestError } from "./errors.ts";
 import { errorCode, storageFailed, storing } from "./storage-error.ts";
+
+/**
+ * Runs work with a staging directory and removes it in every ending. When removing fails too, the error says so and has
+ * both causes: what is left behind may be plaintext.
+ */
+export async function withStaging<T>(target: string, work: (staging: Staging) => Promise<T>): Promise<T> {
+  const staging = openStaging(target);
+  let result: T;
+  try {
+    result = await work(staging);
+  } catch (error) {
+    try {
+      staging.discard();
+    } catch (discarding) {
+      throw new GuestError("ERR_GUEST_STORAGE", {
+        message: `${describeCause(error)}; moreover ${staging.path} could not be removed: ${describeCause(discarding)}`,
+        hint: "remove that directory: it may hold content of the image",
+        details: { staging: staging.path },
+        cause: new AggregateError([error, discarding], "failed, and cleaning up failed"),
+      });
+    }
+    throw error;
+  }
+  staging.discard();
+  return result;
+}
 
 /**
  * A private directory (0700) beside the target, on the same file system, in which everything is made until one rename
@@ -27,7 +54,7 @@ export interface Staging {
   readonly path: string;
   /** Renames a directory inside the staging to the target. Throws `ERR_GUEST_TARGET_EXISTS` when something stands there by now. */
   commit(name: string): void;
-  /** Removes the staging with all that is left in it. Safe to call at any time, and twice. */
+  /** Removes the staging with all that is left in it. */
   discard(): void;
 }
 
@@ -35,7 +62,7 @@ export interface Staging {
  * Opens a staging directory for a target, which must be absent or an empty directory, in an existing directory.
  * Throws `ERR_GUEST_TARGET_EXISTS` or `ERR_GUEST_STORAGE`.
  */
-export function openStaging(target: string): Staging {
+function openStaging(target: string): Staging {
   const name = basename(target);
   const parent = resolveParent(target);
   const final = join(parent, name);
@@ -43,7 +70,6 @@ export function openStaging(target: string): Staging {
   removeStale(parent, name);
   const path = join(parent, `${prefixOf(name)}${ownerMark()}-${randomBytes(6).toString("hex")}`);
   storing(`staging directory beside ${target}`, () => mkdirSync(path, { mode: 0o700 }));
-  let discarded = false;
   return {
     path,
     commit(inner) {
@@ -57,8 +83,6 @@ export function openStaging(target: string): Staging {
       }
     },
     discard() {
-      if (discarded) return;
-      discarded = true;
       removeTree(path);
     },
   };
@@ -132,7 +156,7 @@ function removeTree(path: string): void {
   const fd = openDirectory(path);
   if (fd === undefined) return;
   try {
-    emptyDirectory(fd);
+    storing(`staging directory ${path}`, () => emptyDirectory(fd));
   } finally {
     closeSync(fd);
   }

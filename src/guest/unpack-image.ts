@@ -4,15 +4,15 @@ import type { Digest } from "../bytes/index.ts";
 import type { Descriptor, Platform } from "../oci/index.ts";
 import { checkEncryptionMark } from "../layer/index.ts";
 import type { CallOptions, ContentReader } from "../store/index.ts";
-import { Rootfs, type Omissions } from "./apply-layer.ts";
+import { openRootfs, type Omissions, type Rootfs } from "./apply-layer.ts";
 import { runtimeConfig } from "./bundle.ts";
 import { compressionOf } from "./decompress.ts";
 import { inflateLayer, inLayer, type PlainLayer } from "./inflate-layer.ts";
 import { readImage, selectManifest, type OpenedImage } from "./open-image.ts";
 import { Budget, limitsOf, type GivenLimits } from "./limits.ts";
 import type { Ownership } from "./ownership.ts";
-import { Specials, type SpecialsPolicy } from "./specials.ts";
-import { openStaging } from "./staging.ts";
+import type { SpecialsPolicy } from "./specials.ts";
+import { withStaging } from "./staging.ts";
 import { storing } from "./storage-error.ts";
 import { TarReader } from "./tar-reader.ts";
 
@@ -94,42 +94,27 @@ export async function unpackLayers(
 ): Promise<UnpackReport> {
   const { image, output, target, ownership = { kind: "preserve" } } = request;
   const budget = new Budget(limitsOf(request.limits), { signal: options.signal });
-  const staging = openStaging(target);
-  try {
+  return await withStaging(target, async (staging) => {
     const top = join(staging.path, "image");
     const rootfsPath = output === "bundle" ? join(top, "rootfs") : top;
     storing(`staging directory of ${target}`, () => mkdirSync(rootfsPath, { recursive: true, mode: 0o700 }));
-    const helpers = new Specials(staging.path);
+    const rootfs = openRootfs({ path: rootfsPath, scratch: staging.path, budget, ownership, specials: request.specials ?? "require" });
     try {
-      const rootfs = new Rootfs({ path: rootfsPath, budget, ownership, specials: request.specials ?? "require", helpers });
-      try {
-        await applyLayers(rootfs, image, request.source, budget, options);
-        if (output === "bundle") {
-          const config = runtimeConfig({ config: image.config, tree: rootfs.tree, ownership, caller: callerIds() });
-          // Mode 0700: files that are set-user-id must not be reachable by other users of the machine.
-          storing("bundle", () =>
-            writeFileSync(join(top, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`, { flag: "wx", mode: 0o600 }),
-          );
-        }
-        storing("directories", () => rootfs.finish());
-        staging.commit("image");
-        return {
-          target,
-          output,
-          layers: image.manifest.layers.length,
-          entries: budget.entries,
-          bytes: budget.bytes,
-          omitted: rootfs.omitted,
-        };
-      } finally {
-        rootfs.close();
+      await applyLayers(rootfs, image, request.source, budget, options);
+      if (output === "bundle") {
+        const config = runtimeConfig({ config: image.config, tree: rootfs.tree, ownership, caller: callerIds() });
+        // The bundle is 0700: files that are set-user-id must not be reachable by other users of the machine.
+        storing("config.json", () =>
+          writeFileSync(join(top, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`, { flag: "wx", mode: 0o600 }),
+        );
       }
+      storing("directories", () => rootfs.finish());
     } finally {
-      helpers.close();
+      rootfs.close();
     }
-  } finally {
-    staging.discard();
-  }
+    staging.commit("image");
+    return { target, output, layers: image.manifest.layers.length, entries: budget.entries, bytes: budget.bytes, omitted: rootfs.omitted };
+  });
 }
 
 async function applyLayers(rootfs: Rootfs, image: OpenedImage, source: LayerSource, budget: Budget, options: UnpackOptions): Promise<void> {

@@ -6,7 +6,7 @@ import { bytesStream, copyGraph, openLayout, type ContentReader, type LayoutStor
 import { Budget, limitsOf } from "./limits.ts";
 import { inflateLayer, inLayer } from "./inflate-layer.ts";
 import type { OpenedImage } from "./open-image.ts";
-import { openStaging } from "./staging.ts";
+import { withStaging } from "./staging.ts";
 import type { LayerSource, TreeRequest, UnpackOptions } from "./unpack-image.ts";
 
 export interface LayoutReport {
@@ -34,29 +34,24 @@ export interface LayoutRequest extends Pick<TreeRequest, "target" | "limits"> {
  */
 export async function writeLayout(request: LayoutRequest, options: UnpackOptions): Promise<LayoutReport> {
   const { target, output, image, reference } = request;
-  const staging = openStaging(target);
-  try {
+  return await withStaging(target, async (staging) => {
     const layout = await openLayout({ path: join(staging.path, "image"), mode: "write", durability: "none", name: `oci:${target}` });
     let manifest: Descriptor;
     try {
-      if (output === "oci-encrypted") {
-        await copyGraph({
-          from: request.store,
-          to: layout,
-          root: request.manifest,
-          ...(options.signal === undefined ? {} : { signal: options.signal }),
-        });
-        manifest = request.manifest;
-      } else manifest = await writeDecrypted(layout, request, options);
+      manifest =
+        output === "oci-encrypted" ? await copyEncrypted(layout, request, options) : await writeDecrypted(layout, request, options);
       if (reference !== undefined && !isDigest(reference)) await layout.tag(manifest, reference, options);
     } finally {
       await layout.close();
     }
     staging.commit("image");
     return { target, output, layers: image.manifest.layers.length, manifest };
-  } finally {
-    staging.discard();
-  }
+  });
+}
+
+async function copyEncrypted(layout: LayoutStore, request: LayoutRequest, { signal }: UnpackOptions): Promise<Descriptor> {
+  await copyGraph({ from: request.store, to: layout, root: request.manifest, ...(signal === undefined ? {} : { signal }) });
+  return request.manifest;
 }
 
 async function writeDecrypted(layout: LayoutStore, request: LayoutRequest, options: UnpackOptions): Promise<Descriptor> {

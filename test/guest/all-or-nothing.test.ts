@@ -1,0 +1,158 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { describe, expect, it } from "vitest";
+import { GuestError, unpackImage } from "../../src/guest/index.ts";
+import { bytesStream, copyGraph, openLayout } from "../../src/store/index.ts";
+import { image, readerOf, testFolder, type TestImage } from "./images.ts";
+import { tar, type RawEntry } from "./tar-bytes.ts";
+import { namesIn } from "./trees.ts";
+
+const folder = testFolder();
+const child = join(import.meta.dirname, "unpack-child.ts");
+
+async function layoutOf({ store, root }: TestImage): Promise<string> {
+  const path = folder.path("layout");
+  const layout = await openLayout({ path, mode: "write" });
+  await copyGraph({ from: store, to: layout, root, tags: ["it"] });
+  await layout.close();
+  return path;
+}
+
+/** Starts a process and kills it at once when it has printed so many lines; resolves to how many it printed. */
+async function killAfter(lines: number, args: readonly string[]): Promise<void> {
+  const started = spawn(process.execPath, [...args], { stdio: ["ignore", "pipe", "ignore"] });
+  const exited = once(started, "exit");
+  let seen = 0;
+  for await (const line of createInterface({ input: started.stdout })) {
+    if (line === "done") break;
+    seen += 1;
+    if (seen === lines) started.kill("SIGKILL");
+  }
+  await exited;
+}
+
+describe("a process that is killed", () => {
+  it("leaves the target absent or complete, and the next one finishes and cleans up", async () => {
+    const files = Array.from({ length: 60 }, (_, i): RawEntry => ({ name: `d${i % 7}/f${i}`, data: randomBytes(40_000) }));
+    const layout = await layoutOf(
+      await image({ layers: [tar(...files), tar({ name: ".wh.d0" }, { name: "last", data: "x" })], compression: "gzip" }),
+    );
+    const parent = folder.path("place");
+    mkdirSync(parent);
+    const target = join(parent, "out");
+    for (const lines of [1, 3, 20]) {
+      await killAfter(lines, [child, layout, target]);
+      if (existsSync(target)) break;
+      expect(readdirSync(parent).filter((name) => !name.startsWith(".out.ociseal-"))).toEqual([]);
+    }
+    const store = await openLayout({ path: layout, mode: "read" });
+    if (!existsSync(target))
+      await unpackImage({ store, root: await store.resolve(undefined), target, output: "rootfs", ownership: { kind: "rootless" } });
+    expect(readdirSync(parent)).toEqual(["out"]);
+    expect(readdirSync(target)).toEqual(["d1", "d2", "d3", "d4", "d5", "d6", "last"]);
+  });
+
+  it("does not make another one remove the staging of a process that lives", async () => {
+    const { store, root } = await image({ layers: [tar({ name: "a", data: "x" })] });
+    const inner = readerOf(store, async (wanted, options) => {
+      // In the middle of the outer one's first layer.
+      if (wanted.mediaType.includes("layer")) await unpackImage({ store, root, target: folder.path("out"), output: "rootfs" });
+      return await store.fetch(wanted, options);
+    });
+    await expect(unpackImage({ store: inner, root, target: folder.path("out"), output: "rootfs" })).rejects.toMatchObject({
+      code: "ERR_GUEST_TARGET_EXISTS",
+    });
+    expect(namesIn(folder.path())).toEqual(["out", "out/a"]);
+  });
+});
+
+describe("an unpack that fails in the middle", () => {
+  const layers = [tar({ name: "a", data: "x".repeat(9000) }), tar({ name: "b", data: "y".repeat(9000) })];
+
+  it.each([0, 1])("leaves nothing when layer %i breaks off", async (broken) => {
+    const { store, root, layers: descriptors } = await image({ layers });
+    const cut = readerOf(store, async (wanted, options) =>
+      wanted.digest === descriptors[broken]?.digest
+        ? bytesStream(layers[broken]?.subarray(0, 5000) ?? Buffer.alloc(0))
+        : await store.fetch(wanted, options),
+    );
+    await expect(unpackImage({ store: cut, root, target: folder.path("out"), output: "rootfs" })).rejects.toMatchObject({
+      category: "integrity",
+    });
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
+  it("leaves nothing when it is interrupted", async () => {
+    const { store, root } = await image({ layers });
+    const abort = new AbortController();
+    const unpacking = unpackImage(
+      { store, root, target: folder.path("out"), output: "rootfs" },
+      { signal: abort.signal, onEvent: (event) => event.kind === "layer-done" && abort.abort() },
+    );
+    await expect(unpacking).rejects.toThrow();
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
+  it("closes every descriptor", async () => {
+    const { store, root } = await image({ layers: [...layers, Buffer.from("no tar, but as long as a block".padEnd(600))] });
+    const before = readdirSync("/proc/self/fd").length;
+    for (let turn = 0; turn < 5; turn += 1) {
+      await expect(unpackImage({ store, root, target: folder.path("out"), output: "rootfs" })).rejects.toMatchObject({
+        category: "integrity",
+      });
+    }
+    expect(readdirSync("/proc/self/fd").length).toBeLessThanOrEqual(before + 1);
+  });
+});
+
+/** Swaps every directory of the staging for a symlink to the canary's folder, as fast as it can, until it is killed. */
+const swapper = `
+  const { readdirSync, renameSync, symlinkSync, unlinkSync } = require("node:fs");
+  const [place, outside] = process.argv.slice(1);
+  process.stdout.write("ready\\n");
+  for (;;) {
+    for (const staging of readdirSync(place)) {
+      if (!staging.startsWith(".out.ociseal-")) continue;
+      for (const name of ["d", "e"]) {
+        const path = place + "/" + staging + "/image/" + name;
+        try { renameSync(path, path + ".moved"); symlinkSync(outside, path); } catch {}
+        try { unlinkSync(path); } catch {}
+        try { renameSync(path + ".moved", path); } catch {}
+      }
+    }
+  }
+`;
+
+describe("a second process that swaps directories for symlinks", () => {
+  it("never makes anything be written outside the target", async () => {
+    const outside = folder.path("outside");
+    const place = folder.path("place");
+    mkdirSync(outside);
+    mkdirSync(place);
+    writeFileSync(join(outside, "f1"), "canary");
+    const files = Array.from({ length: 600 }, (_, i): RawEntry => ({ name: `${i % 2 ? "d" : "e"}/f${i % 40}`, data: `${i}` }));
+    const { store, root } = await image({
+      layers: [tar(...files), tar({ name: "d/.wh..wh..opq" }, { name: "e/.wh.f1" }, ...files.slice(0, 200))],
+    });
+    const racer = spawn(process.execPath, ["-e", swapper, place, outside], { stdio: ["ignore", "pipe", "ignore"] });
+    const exited = once(racer, "exit");
+    try {
+      await once(racer.stdout, "data");
+      // Whether it wins is chance; that nothing lands outside is not.
+      const outcome = await unpackImage({ store, root, target: join(place, "out"), output: "rootfs" }).then(
+        () => "complete",
+        (error: unknown) => (error instanceof GuestError ? error.code : error),
+      );
+      expect(["complete", "ERR_GUEST_STORAGE", "ERR_GUEST_ENTRY_REFUSED"]).toContain(outcome);
+    } finally {
+      racer.kill("SIGKILL");
+      await exited;
+    }
+    expect(readdirSync(outside)).toEqual(["f1"]);
+    expect(readFileSync(join(outside, "f1"), "utf8")).toBe("canary");
+  });
+});
