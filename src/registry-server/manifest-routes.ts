@@ -59,8 +59,9 @@ export async function putManifest(core: RegistryCore, exchange: Exchange, name: 
 
 /** DELETE of a tag, or of a manifest with all its tags. Source: OCI distribution-spec, end-9. */
 export async function deleteManifest(core: RegistryCore, name: string, reference: Reference): Promise<Reply> {
-  if (reference.kind === "tag" && core.quirks.tagDelete === "refused") {
-    throw new Refusal("UNSUPPORTED", { status: 400, message: "this registry does not delete tags" });
+  if (reference.kind === "tag" && core.quirks.tagDelete !== "allowed") {
+    const code = core.quirks.tagDelete === "refused" ? "UNSUPPORTED" : "DIGEST_INVALID";
+    throw new Refusal(code, { message: "this registry does not delete tags" });
   }
   if (reference.kind === "digest" && core.quirks.contentDelete === "refused") {
     throw new Refusal("UNSUPPORTED", { message: "this registry does not delete manifests" });

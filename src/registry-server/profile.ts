@@ -30,7 +30,8 @@ export interface Quirks {
   /** `not-found`: a manifest whose type is not in `Accept` is 404. */
   readonly accept: "ignored" | "not-found";
   readonly tagChange: "allowed" | "refused";
-  readonly tagDelete: "allowed" | "refused";
+  /** `digest-wanted`: 400, because only a digest can be deleted (docker-registry). */
+  readonly tagDelete: "allowed" | "refused" | "digest-wanted";
   /** Deletion of manifests and blobs by digest. */
   readonly contentDelete: "allowed" | "refused";
   readonly tagPaging: "supported" | "ignored";
@@ -126,7 +127,7 @@ const checks: Readonly<Record<keyof Quirks, Check>> = {
   digestHeader: oneOf("sent", "left-out"),
   accept: oneOf("ignored", "not-found"),
   tagChange: oneOf("allowed", "refused"),
-  tagDelete: oneOf("allowed", "refused"),
+  tagDelete: oneOf("allowed", "refused", "digest-wanted"),
   contentDelete: oneOf("allowed", "refused"),
   tagPaging: oneOf("supported", "ignored"),
   tagPageMax: count,
