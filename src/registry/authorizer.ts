@@ -1,3 +1,4 @@
+import { digestOf } from "../bytes/index.ts";
 import { parseChallenges } from "./challenge.ts";
 import type { Credential, CredentialSource } from "./credentials.ts";
 import { foreignRealm, parseRealm, realmStanding } from "./realm.ts";
@@ -13,7 +14,8 @@ export interface AuthorizerTarget {
   readonly access: HostAccess;
   /** The host as credentials know it (`docker.io`). */
   readonly credentialHost: string;
-  readonly repository: string;
+  /** Absent for the registry itself: a login asks for a token without scopes. */
+  readonly repository: string | undefined;
   readonly credentials: CredentialSource;
 }
 
@@ -37,7 +39,7 @@ export class Authorizer {
 
   constructor(target: AuthorizerTarget) {
     this.#target = target;
-    this.#wanted = scopesOf(target.repository, "pull");
+    this.#wanted = target.repository === undefined ? new Map() : scopesOf(target.repository, "pull");
   }
 
   /** Whether there are credentials for this repository. */
@@ -51,7 +53,7 @@ export class Authorizer {
   }
 
   /** @param extra - scopes of this one request. */
-  async authorize(extra: Scopes | undefined, signal: AbortSignal | undefined): Promise<Authorization> {
+  async authorize(extra: Scopes | undefined): Promise<Authorization> {
     const credential = await this.#findCredential();
     if (credential?.kind === "registry-token") return { header: `Bearer ${credential.token}` };
     const scheme = this.#target.transport.tokens.schemes.get(this.#schemeKey());
@@ -61,7 +63,7 @@ export class Authorizer {
       case "basic":
         return { header: credential?.kind === "basic" ? basicAuthorization(credential.username, credential.password) : undefined };
       case "bearer":
-        return this.#bearer(scheme, extra, signal);
+        return this.#bearer(scheme, extra);
     }
   }
 
@@ -70,7 +72,7 @@ export class Authorizer {
    *
    * Throws `ERR_REGISTRY_REALM_REFUSED` when the only way on would be to send credentials where they do not belong.
    */
-  async learn(reply: Reply, sent: Authorization, extra: Scopes | undefined, signal: AbortSignal | undefined): Promise<"again" | "refused"> {
+  async learn(reply: Reply, sent: Authorization, extra: Scopes | undefined): Promise<"again" | "refused"> {
     const challenges = parseChallenges(reply.headers.all("www-authenticate"));
     const bearer = challenges.find(({ scheme }) => scheme === "bearer");
     const { schemes } = this.#target.transport.tokens;
@@ -83,7 +85,7 @@ export class Authorizer {
       const realm = parseRealm(this.#target.access.origin, bearer.parameters.get("realm"));
       schemes.set(this.#schemeKey(), { kind: "bearer", realm: realm.href, service: bearer.parameters.get("service") });
       this.#challengedScope = bearer.parameters.get("scope");
-      const next = await this.authorize(extra, signal);
+      const next = await this.authorize(extra);
       return next.header === undefined || next.header === sent.header ? "refused" : "again";
     }
     if (!challenges.some(({ scheme }) => scheme === "basic")) return "refused";
@@ -91,23 +93,23 @@ export class Authorizer {
     return credential?.kind === "basic" && sent.header?.startsWith("Basic ") !== true ? "again" : "refused";
   }
 
-  async #bearer(
-    scheme: Extract<AuthScheme, { kind: "bearer" }>,
-    extra: Scopes | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<Authorization> {
+  async #bearer(scheme: Extract<AuthScheme, { kind: "bearer" }>, extra: Scopes | undefined): Promise<Authorization> {
     const { transport, access, repository } = this.#target;
     const wanted = extra === undefined ? this.#wanted : mergeScopes(this.#wanted, extra);
     const scopes = mergeChallengeScope(this.#challengedScope, wanted);
-    const tokenKey = JSON.stringify([access.origin.origin, this.#target.credentialHost, repository, scheme.realm, scheme.service, scopes]);
+    const { origin } = access.origin;
+    // Whose token it is belongs to the key: two logins in one process must not share one.
+    const owner = digestOf(Buffer.from(JSON.stringify((await this.#findCredential()) ?? "anonymous")));
+    const tokenKey = JSON.stringify([origin, repository, owner, scheme.realm, scheme.service, scopes]);
     const value = await transport.tokens.obtain(tokenKey, async () => {
       const realm = new URL(scheme.realm);
       const credential = await this.#findCredential();
       const standing = realmStanding(access.origin, realm, transport.options.trustedRealms ?? []);
       if (standing === "foreign" && credential !== undefined) throw foreignRealm(access.origin, realm);
       const sameOrigin = realm.origin === access.origin.origin;
-      const refreshKey = `${access.origin.origin} ${repository}`;
+      const refreshKey = `${origin} ${repository ?? ""} ${owner}`;
       const refreshed = transport.tokens.refreshed.get(refreshKey);
+      // Without a signal: several requests may wait for this one, and no single one of them may end it.
       return requestToken(transport, {
         realm,
         service: scheme.service,
@@ -115,7 +117,6 @@ export class Authorizer {
         credential:
           refreshed !== undefined && credential?.kind === "identity-token" ? { kind: "identity-token", token: refreshed } : credential,
         purpose: sameOrigin ? { kind: "named", verify: access.verify } : { kind: "pointed-to", from: await transport.reach(access.origin) },
-        signal,
         onRefreshToken: (token) => transport.tokens.refreshed.set(refreshKey, token),
       });
     });
@@ -123,12 +124,12 @@ export class Authorizer {
   }
 
   #findCredential(): Promise<Credential | undefined> {
-    this.#credential ??= this.#target.credentials(this.#target.credentialHost, this.#target.repository);
+    this.#credential ??= this.#target.credentials(this.#target.credentialHost, this.#target.repository ?? "");
     return this.#credential;
   }
 
   /** Per repository, because one origin may serve repositories of several token services (a proxy, GitLab groups). */
   #schemeKey(): string {
-    return `${this.#target.access.origin.origin} ${this.#target.repository}`;
+    return `${this.#target.access.origin.origin} ${this.#target.repository ?? ""}`;
   }
 }

@@ -65,36 +65,41 @@ function runHelper(suffix: string, action: HelperAction, input: string): Promise
     });
   }
   return new Promise((resolve, reject) => {
-    const child = spawn(`docker-credential-${suffix}`, [action], {
-      stdio: ["pipe", "pipe", "ignore"],
-      timeout: helperLimits.timeoutMs,
-      killSignal: "SIGKILL",
-    });
+    const child = spawn(`docker-credential-${suffix}`, [action], { stdio: ["pipe", "pipe", "ignore"] });
+    const giveUp = (error: RegistryError) => {
+      clearTimeout(timer);
+      // A process that the helper started may hold the pipe open; it is not waited for.
+      child.kill("SIGKILL");
+      child.stdin.destroy();
+      child.stdout.destroy();
+      reject(error);
+    };
+    const timer = setTimeout(() => giveUp(failed(suffix, `took longer than ${helperLimits.timeoutMs} ms`)), helperLimits.timeoutMs);
     const chunks: Buffer[] = [];
     let size = 0;
-    child.on("error", (cause: NodeJS.ErrnoException) => {
-      const missing = cause.code === "ENOENT";
-      reject(
-        new RegistryError("ERR_CREDENTIAL_HELPER_FAILED", {
-          message: `docker-credential-${suffix} ${missing ? "is not installed" : `cannot be run (${describeCause(cause)})`}`,
-          hint: missing ? "install it, or remove it from credHelpers or credsStore of the credentials file" : undefined,
-          cause,
-        }),
-      );
-    });
+    child.on("error", (cause: NodeJS.ErrnoException) => giveUp(notRunnable(suffix, cause)));
     child.stdout.on("data", (chunk: Buffer) => {
       size += chunk.length;
-      if (size > helperLimits.outputBytes) child.kill("SIGKILL");
+      if (size > helperLimits.outputBytes) giveUp(failed(suffix, `printed more than ${helperLimits.outputBytes} bytes`));
       else chunks.push(chunk);
     });
     // A helper may end without reading its input.
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
     child.on("close", (status, signal) => {
-      if (size > helperLimits.outputBytes) reject(failed(suffix, `printed more than ${helperLimits.outputBytes} bytes`));
-      else if (signal !== null) reject(failed(suffix, `was killed (${signal}), perhaps after ${helperLimits.timeoutMs} ms`));
+      clearTimeout(timer);
+      if (signal !== null) reject(failed(suffix, `was killed (${signal})`));
       else resolve({ status: status ?? 1, output: Buffer.concat(chunks).toString("utf8") });
     });
+  });
+}
+
+function notRunnable(suffix: string, cause: NodeJS.ErrnoException): RegistryError {
+  const missing = cause.code === "ENOENT";
+  return new RegistryError("ERR_CREDENTIAL_HELPER_FAILED", {
+    message: `docker-credential-${suffix} ${missing ? "is not installed" : `cannot be run (${describeCause(cause)})`}`,
+    hint: missing ? "install it, or remove it from credHelpers or credsStore of the credentials file" : undefined,
+    cause,
   });
 }
 

@@ -47,8 +47,6 @@ export interface TransportOptions {
   readonly scheme?: SchemeRule | undefined;
   /** Hosts (`name` or `name:port`, as in references) that are spoken to in plain HTTP, whatever `scheme` says. */
   readonly plainHttpHosts?: readonly string[] | undefined;
-  /** Hosts spoken to as `insecure` says, from registries.conf. */
-  readonly insecureHosts?: readonly string[] | undefined;
   /** PEM certificates trusted besides the system's and Node's. */
   readonly ca?: readonly (string | Uint8Array)[] | undefined;
   /** PEM client certificate and key, for every registry. */

@@ -6,7 +6,6 @@ import {
   StoreError,
   type BlobSource,
   type CallOptions,
-  type ContentStore,
   type FetchOptions,
   type IngestRequest,
   type PushOutcome,
@@ -19,12 +18,15 @@ import { ingestBlob } from "./ingest.ts";
 import { ManifestMemory } from "./manifest-memory.ts";
 import { fetchManifest, manifestIsThere, parseDocument, putManifest, tooLarge, type FetchedManifest } from "./manifests.ts";
 import { checkReference, checkRepository, checkTag } from "./names.ts";
-import { registryLimits } from "./options.ts";
+import { registryLimits, type SchemeRule } from "./options.ts";
+import { MirroredStore } from "./mirrored-store.ts";
+import { routeTo, type Endpoint, type RegistriesConf } from "./registries-conf.ts";
 import { describeReferrer, listReferrers, recordReferrer } from "./referrers.ts";
 import { ReferrersTagWriter } from "./referrers-tag.ts";
 import { RepositoryClient } from "./repository-client.ts";
 import { canonicalHost, hub } from "./scheme.ts";
 import { scopesOf } from "./scopes.ts";
+import type { RegistryStore } from "./store-interface.ts";
 import { listTags } from "./tags.ts";
 import { RegistryTransport } from "./transport.ts";
 import { uploadBlob } from "./upload.ts";
@@ -38,23 +40,10 @@ export interface RegistryOptions {
   /** `library/alpine`. */
   readonly repository: string;
   readonly credentials?: CredentialSource | undefined;
+  /** registries.conf: mirrors for reading, other locations, blocked namespaces. */
+  readonly registriesConf?: RegistriesConf | undefined;
   /** Connections, limits and tokens, shared by all stores of a process and closed by who made it. Without one the store makes its own. */
   readonly transport?: RegistryTransport | undefined;
-}
-
-/** A repository at a registry. */
-export interface RegistryStore extends ContentStore {
-  /** The registry's host as in references, and the repository's name. */
-  readonly host: string;
-  readonly repository: string;
-  /**
-   * Makes a blob of another repository of the same registry appear in this one without moving its bytes.
-   *
-   * `not-mounted` when the registry does not want to; push the blob then.
-   */
-  mount(target: Descriptor, fromRepository: string, options?: CallOptions): Promise<"mounted" | "present" | "not-mounted">;
-  /** Pushes a blob, after an attempt to mount it from a repository of the same registry that is known to have it. */
-  pushFrom(target: Descriptor, source: BlobSource, fromRepository: string | undefined, options?: CallOptions): Promise<PushOutcome>;
 }
 
 /**
@@ -64,7 +53,20 @@ export interface RegistryStore extends ContentStore {
  * closed by who made it. Throws `ERR_REGISTRY_NAME_MALFORMED`.
  */
 export function openRegistry(options: RegistryOptions): RegistryStore {
-  return new Repository(options);
+  const route = routeTo(options.registriesConf, options.host, options.repository);
+  const at = ({ host, repository, insecure }: Endpoint) =>
+    new Repository({ ...options, host, repository }, insecure ? "insecure" : undefined);
+  const primary = at(route.primary);
+  if (route.mirrors.length === 0) return primary;
+  const mirrors = route.mirrors.map((mirror) => ({ store: at(mirror), use: mirror.use }));
+  const names = { host: referenceHost(options.host), repository: options.repository };
+  return new MirroredStore(primary, mirrors, names, (notice) => options.transport?.notify(notice));
+}
+
+/** The host as references and credentials name it: the Hub as `docker.io`. */
+function referenceHost(host: string): string {
+  const canonical = canonicalHost(host);
+  return canonical === hub.host ? "docker.io" : canonical;
 }
 
 class Repository implements RegistryStore {
@@ -78,9 +80,11 @@ class Repository implements RegistryStore {
   /** The registry said of a blob that it is there, and then that it is unknown. */
   #headLies = false;
 
-  constructor(options: RegistryOptions) {
-    const apiHost = canonicalHost(options.host);
-    this.host = apiHost === hub.host ? "docker.io" : apiHost;
+  readonly #rule: SchemeRule | undefined;
+
+  constructor(options: RegistryOptions, rule: SchemeRule | undefined) {
+    this.#rule = rule;
+    this.host = referenceHost(options.host);
     this.repository = checkRepository(options.repository);
     this.name = `docker://${this.host}/${options.repository}`;
     this.#options = options;
@@ -155,6 +159,8 @@ class Repository implements RegistryStore {
   }
 
   async tag(target: Descriptor, reference: string, options: CallOptions = {}): Promise<void> {
+    // A registry lists an untagged manifest by its digest already; see ContentWriter.tag.
+    if (reference === target.digest) return;
     const tag = checkTag(reference);
     const manifest = await this.#manifest(target.digest, target, options);
     await this.#put(manifest, tag, `tag ${tag} of ${this.name}`, options);
@@ -249,7 +255,7 @@ class Repository implements RegistryStore {
   async #open(): Promise<RepositoryClient> {
     return new RepositoryClient({
       transport: this.#transport,
-      access: await this.#transport.access(this.host),
+      access: await this.#transport.access(this.host, this.#rule),
       credentialHost: this.host,
       repository: this.repository,
       credentials: this.#options.credentials ?? anonymous,

@@ -59,7 +59,7 @@ export class RepositoryClient {
 
   constructor(target: AuthorizerTarget) {
     this.transport = target.transport;
-    this.repository = target.repository;
+    this.repository = target.repository ?? "";
     this.origin = target.access.origin;
     this.auth = new Authorizer(target);
     this.#purpose = { kind: "named", verify: target.access.verify };
@@ -126,17 +126,17 @@ export class RepositoryClient {
 
   /** One try: authorization with at most one renewal, redirects, and the check of the status. */
   async #send(call: Call, deadlineMs: number | undefined): Promise<Reply> {
-    let authorization = await this.auth.authorize(call.scopes, call.signal);
+    let authorization = await this.auth.authorize(call.scopes);
     let reply = await this.#follow(call, authorization.header, deadlineMs);
     if (reply.status === 401 && reply.url.origin === this.origin.origin) {
-      const learnt = await this.auth.learn(reply, authorization, call.scopes, call.signal).catch(async (error: unknown) => {
+      const learnt = await this.auth.learn(reply, authorization, call.scopes).catch(async (error: unknown) => {
         await discard(reply);
         throw error;
       });
       if (learnt === "again") {
         await discard(reply);
         if (isStream(call.body)) throw new FreshTokenNeeded(call.subject);
-        authorization = await this.auth.authorize(call.scopes, call.signal);
+        authorization = await this.auth.authorize(call.scopes);
         reply = await this.#follow(call, authorization.header, deadlineMs);
       }
     }

@@ -22,9 +22,7 @@ export function canonicalHost(host: string): string {
 
 /** The rule for one host, from the general rule and the hosts named one by one. */
 export function ruleFor(host: string, options: TransportOptions): SchemeRule {
-  const named = (hosts: readonly string[] | undefined) => hosts?.some((name) => name.toLowerCase() === host) === true;
-  if (named(options.plainHttpHosts)) return "http";
-  if (named(options.insecureHosts)) return "insecure";
+  if (options.plainHttpHosts?.some((name) => name.toLowerCase() === host) === true) return "http";
   return options.scheme ?? "http-on-loopback";
 }
 

@@ -17,7 +17,6 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
   readonly credential: Credential | undefined;
   readonly purpose: ConnectionPurpose;
-  readonly signal: AbortSignal | undefined;
   /** Told when the service exchanges the refresh token for a new one. */
   readonly onRefreshToken: (token: string) => void;
 }
@@ -47,11 +46,11 @@ async function ask(transport: RegistryTransport, request: TokenRequest, method: 
       const waitMs = backoff.next(asked);
       if (waitMs === undefined) return reply;
       await discard(reply);
-      await pause(waitMs, request.signal);
+      await pause(waitMs, undefined);
     } catch (error) {
       const waitMs = isTransient(error) ? backoff.next() : undefined;
       if (waitMs === undefined) throw error;
-      await pause(waitMs, request.signal);
+      await pause(waitMs, undefined);
     }
   }
 }
@@ -91,7 +90,6 @@ function send(transport: RegistryTransport, request: TokenRequest, method: "GET"
     use: "token",
     headersMs: transport.timeouts.headersMs,
     deadlineMs: transport.timeouts.documentMs,
-    signal: request.signal,
   });
 }
 

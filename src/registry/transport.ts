@@ -13,6 +13,7 @@ import {
   type RegistryNotice,
   type RegistryTimeouts,
   type RetryPolicy,
+  type SchemeRule,
   type TransportOptions,
 } from "./options.ts";
 import { Pools, type ConnectionPurpose } from "./pools.ts";
@@ -82,13 +83,19 @@ export class RegistryTransport {
     this.#rates = rate === undefined ? undefined : { download: new RateLimiter(rate), upload: new RateLimiter(rate) };
   }
 
-  /** Scheme and origin of a host, decided once. Throws `ERR_REGISTRY_NAME_MALFORMED`. */
-  access(host: string): Promise<HostAccess> {
+  /**
+   * Scheme and origin of a host, decided once. Throws `ERR_REGISTRY_NAME_MALFORMED`.
+   *
+   * @param asked - a rule for this use of the host, before the transport's own.
+   */
+  access(host: string, asked?: SchemeRule): Promise<HostAccess> {
     const name = canonicalHost(host);
-    let access = this.#access.get(name);
+    const rule = asked ?? ruleFor(name, this.options);
+    const key = `${rule} ${name}`;
+    let access = this.#access.get(key);
     if (access === undefined) {
-      access = accessFor(name, ruleFor(name, this.options), this.timeouts.connectMs);
-      this.#access.set(name, access);
+      access = accessFor(name, rule, this.timeouts.connectMs);
+      this.#access.set(key, access);
     }
     return access;
   }
