@@ -1,4 +1,4 @@
-import { detectTee, sampleAttester, type Attester } from "../src/attestation/index.ts";
+import { openAttester } from "../src/attestation/index.ts";
 import { connectKbs, connectKbsAdmin, type KbsAdmin, type KbsClient, type KbsTransportOptions } from "../src/kbs/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
@@ -19,7 +19,10 @@ export interface KbsOptions {
 
 /** Connects as a guest: attests with the TEE that the options name. */
 export async function connectGuest(shell: Shell, options: KbsOptions): Promise<KbsClient> {
-  return connectKbs({ ...(await transportOf(shell, options)), attester: await attesterOf(options) });
+  return connectKbs({
+    ...(await transportOf(shell, options)),
+    attester: await openAttester({ tee: teeOf(options.tee ?? "auto"), tsmPath: options.tsmPath }),
+  });
 }
 
 /** Connects as an administrator, with the token of `--kbs-admin-token` or `--admin-token`. */
@@ -49,9 +52,10 @@ export async function transportOf(shell: Shell, options: KbsOptions): Promise<Kb
   return { url, tls, plainHttp: (options.plainHttp ?? []).includes(host) ? "allowed" : "loopback-only" };
 }
 
-async function attesterOf({ tee = "auto", tsmPath }: KbsOptions): Promise<Attester> {
-  void tsmPath;
-  void detectTee;
-  if (tee === "sample") return sampleAttester();
-  throw usage(`--tee ${tee} is not available here`, "in development, use --tee sample with a KBS in --dev mode");
+const tees: ReadonlySet<string> = new Set(["auto", "tdx", "snp", "sample"]);
+
+/** Checks `--tee`. Throws `ERR_USAGE`. */
+export function teeOf(tee: string): "auto" | "tdx" | "snp" | "sample" {
+  if (tees.has(tee)) return tee as "auto";
+  throw usage(`--tee takes auto, tdx, snp or sample, not ${tee}`);
 }

@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { exitCodeOf, type ErrorCategory } from "../src/errors/index.ts";
 import type { Action, Launcher } from "./command.ts";
 import { describeFailure, printFailure, type Failure } from "./failure.ts";
 import { makeProgram } from "./program.ts";
@@ -12,7 +13,17 @@ export async function main(argv: readonly string[]): Promise<void> {
   const interrupt = () => interruption.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
-  const base = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env, signal: interruption.signal };
+  const exitWith = (category: ErrorCategory): void => {
+    process.exitCode = exitCodeOf(category);
+  };
+  const base = {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    signal: interruption.signal,
+    exitWith,
+  };
 
   const launcher: Launcher = {
     launch<Options>(load: () => Promise<Action<Options & SharedOptions>>) {

@@ -36,7 +36,7 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
         }),
       );
     } else if (value.startsWith("kek:")) {
-      const [uri = "", file] = splitLast(value.slice(4), "=");
+      const [uri, file] = splitLast(value.slice(4), "=");
       if (file === undefined) throw usage("kek: takes KBS-URI=FILE", "for example kek:kbs:///default/key/app=app.kek");
       keks.push({ uri, kek: await readSmallFile(file, "key encryption key") });
     } else {

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import type { Launcher } from "./command.ts";
+import { registerAttest } from "./commands/attest.ts";
 import { registerGuest } from "./commands/guest.ts";
 import { registerImage } from "./commands/image.ts";
 import { registerKbs } from "./commands/kbs.ts";
@@ -24,7 +25,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .helpCommand(true)
     .showSuggestionAfterError(true)
     .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
-  for (const register of [registerImage, registerSigning, registerGuest, registerKbs, registerKey, registerRegistry])
+  for (const register of [registerImage, registerSigning, registerGuest, registerKbs, registerAttest, registerKey, registerRegistry])
     register(program, launcher);
   configure(program);
   return program;

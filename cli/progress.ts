@@ -72,7 +72,7 @@ async function bars(shell: Shell): Promise<Progress> {
   const { default: cliProgress } = await import("cli-progress");
   const container = new cliProgress.MultiBar(
     {
-      stream: shell.stderr as NodeJS.WritableStream,
+      stream: shell.stderr,
       clearOnComplete: false,
       hideCursor: true,
       format: " {name} {bar} {percentage}% {done}/{size} {rate}/s {eta_formatted}",

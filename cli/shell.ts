@@ -1,4 +1,5 @@
 import type { Writable } from "node:stream";
+import type { ErrorCategory } from "../src/errors/index.ts";
 
 export type ProgressMode = "auto" | "bar" | "plain" | "json" | "none";
 
@@ -22,13 +23,15 @@ export interface Shell {
   readonly progress: ProgressMode;
   /** Prints the one result: the JSON document with `--json`, else the text. */
   result(text: string, document: unknown): Promise<void>;
+  /** The command did its work and its answer is no: ends with this category's exit code, the result printed. */
+  exitWith(category: ErrorCategory): void;
   /** A line for the person at the terminal, on stderr; silent with `--quiet`. */
   note(line: string): void;
   /** A line that `--quiet` does not silence. */
   warn(line: string): void;
 }
 
-export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env" | "signal">, options: SharedOptions): Shell {
+export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env" | "signal" | "exitWith">, options: SharedOptions): Shell {
   const json = options.json === true;
   const quiet = options.quiet === true;
   return {

@@ -14,17 +14,17 @@ function newest(path: string): number {
 
 const inputs = ["src", "cli", "package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"].map((name) => join(root, name));
 const since = Math.max(...inputs.map(newest));
-if (existsSync(stamp) && statSync(stamp).mtimeMs >= since) process.exit(0);
-
-process.stderr.write("building\n");
-rmSync(join(root, "dist"), { recursive: true, force: true });
-const tsc = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
-  cwd: root,
-  stdio: ["ignore", 2, 2],
-});
-if (tsc.status !== 0) {
-  rmSync(stamp, { force: true });
-  process.exit(tsc.status ?? 1);
+if (!existsSync(stamp) || statSync(stamp).mtimeMs < since) {
+  process.stderr.write("building\n");
+  rmSync(join(root, "dist"), { recursive: true, force: true });
+  const tsc = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
+    cwd: root,
+    stdio: ["ignore", 2, 2],
+  });
+  if (tsc.status === 0) {
+    writeFileSync(stamp, "");
+    utimesSync(stamp, new Date(), new Date(since + 1));
+  } else {
+    process.exitCode = tsc.status ?? 1;
+  }
 }
-writeFileSync(stamp, "");
-utimesSync(stamp, new Date(), new Date(since + 1));

@@ -29,7 +29,7 @@ type Described = ImageDescription & {
 
 function textOf(description: Described, width: number): string {
   const { root, platforms, attached, warnings, signatures } = description;
-  const lines = [`${description.name}`, `${root.digest}  ${root.mediaType}`, ""];
+  const lines = [description.name, `${root.digest}  ${root.mediaType}`, ""];
   for (const { image, manifest, layers, clear } of platforms) {
     lines.push(`${image}  ${manifest.digest}`);
     lines.push(formatTable(["LAYER", "SIZE", "CIPHER", "DIGEST"], layers.map(layerRow), width));
