@@ -29,18 +29,9 @@ export function preAuthEncoding(payloadType: string, payload: Uint8Array): Buffe
   return Buffer.concat([Buffer.from(head, "utf8"), payload]);
 }
 
-/**
- * A v0.3 bundle signed by a key, without log entry. The DSSE `keyid` stays out: cosign skips a signature whose keyid it
- * did not compute itself (measured with 2.5 and 3.1).
- */
-export function serializeKeyBundle(envelope: DsseEnvelope, publicKey: PublicKey): Buffer {
-  const hint = createHash("sha256").update(spkiOf(publicKey.key)).digest("base64");
-  const bundle = {
-    mediaType: signatureTypes.bundle,
-    verificationMaterial: { publicKey: { hint } },
-    dsseEnvelope: envelopeJson(envelope),
-  };
-  return Buffer.from(JSON.stringify(bundle), "utf8");
+/** How a bundle names the key that signed. Only a hint: verifiers try the keys that they trust. */
+export function keyHintOf({ key }: PublicKey): string {
+  return createHash("sha256").update(spkiOf(key)).digest("base64");
 }
 
 export function envelopeJson({ payload, payloadType, signature }: DsseEnvelope): JsonObject {

@@ -5,6 +5,13 @@ export const signingErrors = {
   ERR_SIGNING_KEY_UNSUPPORTED: { category: "no-key", summary: "A signing or verification key is of a type or size that is not supported." },
   ERR_SIGNING_KEY_PASSWORD: { category: "no-key", summary: "The password of a private key is wrong or missing." },
   ERR_SIGNING_UNSUPPORTED: { category: "usage", summary: "What was asked cannot be signed in this format." },
+  ERR_SIGNING_CONFIG_MALFORMED: { category: "usage", summary: "A signing config is malformed, or names no service that is valid now." },
+  ERR_SIGNING_PACKAGE_MISSING: {
+    category: "usage",
+    summary: "An optional package is needed for this kind of signing and is not installed.",
+  },
+  ERR_SIGNING_SERVICE: { category: "unavailable", summary: "A service did not do its part of a signing." },
+  ERR_IDENTITY_TOKEN: { category: "denied", summary: "There is no usable identity token." },
   ERR_TRUSTED_ROOT_MALFORMED: { category: "usage", summary: "A trusted root file is malformed." },
   ERR_IDENTITY_PATTERN: { category: "usage", summary: "A pattern for an identity is not a regular expression." },
   ERR_POLICY_MALFORMED: { category: "usage", summary: "A containers-policy.json is not valid; it is refused as a whole." },

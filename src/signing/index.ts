@@ -12,8 +12,19 @@ export {
   type PrivateKeySource,
 } from "./keys/private-key.ts";
 export { loadSigner, type KeySigner, type SignerSource } from "./keys/signer.ts";
+export type { KeylessSigner } from "./keyless/keyless-signer.ts";
+export { loadSigningConfig, publicGoodServices, type SigningConfigSource, type SigningServices } from "./keyless/services.ts";
+export {
+  checkIdentityToken,
+  tokenFromDeviceFlow,
+  tokenFromGithub,
+  type DeviceFlowRequest,
+  type DevicePrompt,
+  type GithubTokenRequest,
+  type IdentityTokenSource,
+} from "./keyless/identity-token.ts";
 export { signImage, signImageTree } from "./sign-image.ts";
-export type { BundleReceipt, KeepOutcome, LegacyReceipt, SignatureFormat, SignedImage, SignRequest } from "./sign-request.ts";
+export type { BundleReceipt, ImageSigner, KeepOutcome, LegacyReceipt, SignatureFormat, SignedImage, SignRequest } from "./sign-request.ts";
 export { verifyAttestation, verifyImage, type VerifyAttestationRequest, type VerifyRequest } from "./verify-image.ts";
 export type { VerifyTarget } from "./verify-target.ts";
 export { acceptUnsigned, type SatisfiedPolicy, type SatisfiedRequirement, type VerifiedSignature } from "./verified.ts";

@@ -1,7 +1,7 @@
 import { isIndexMediaType, parseIndex, type Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentReader } from "../store/index.ts";
 import { fetchManifestBytes } from "./content.ts";
-import type { SignedImage, SignRequest } from "./sign-request.ts";
+import type { ImageSigner, SignedImage, SignRequest } from "./sign-request.ts";
 import { writeBundle } from "./write-bundle.ts";
 import { writeLegacySignature } from "./write-legacy.ts";
 
@@ -14,8 +14,21 @@ import { writeLegacySignature } from "./write-legacy.ts";
  */
 export async function signImage(request: SignRequest, options: CallOptions = {}): Promise<SignedImage> {
   const bundle = request.format === "legacy" ? undefined : await writeBundle(request, options);
-  const legacy = request.format === "bundle" ? undefined : await writeLegacySignature(request, options);
-  return { target: request.target, keyFingerprint: request.signer.publicKey.fingerprint, legacy, bundle };
+  const legacy =
+    request.format === "bundle" || (request.format === "both" && !hasLegacyForm(request.signer))
+      ? undefined
+      : await writeLegacySignature(request, options);
+  return {
+    target: request.target,
+    keyFingerprint: request.signer.kind === "key" ? request.signer.publicKey.fingerprint : undefined,
+    legacy,
+    bundle,
+  };
+}
+
+/** A Rekor v2 entry has no place in the legacy format, and a certificate without log entry satisfies no verifier. */
+function hasLegacyForm(signer: ImageSigner): boolean {
+  return signer.services?.rekor?.majorApiVersion !== 2;
 }
 
 /**

@@ -1,9 +1,13 @@
 import type { Annotations, Descriptor } from "../oci/index.ts";
 import type { ContentStore } from "../store/index.ts";
+import type { KeylessSigner } from "./keyless/keyless-signer.ts";
 import type { KeySigner } from "./keys/signer.ts";
 
 /** `both` is what every verifier finds something in: skopeo, podman and CoCo guests read `.sig`, cosign 3 the bundle. */
 export type SignatureFormat = "both" | "legacy" | "bundle";
+
+/** Who signs: a key, or whoever an identity token names. */
+export type ImageSigner = KeySigner | KeylessSigner;
 
 export interface SignRequest {
   readonly store: ContentStore;
@@ -11,7 +15,7 @@ export interface SignRequest {
   readonly target: Descriptor;
   /** Where users pull it: `host[:port]/repository`, without tag and digest. Only the legacy format carries it. */
   readonly reference: string;
-  readonly signer: KeySigner;
+  readonly signer: ImageSigner;
   readonly format: SignatureFormat;
   /** Signed with the image; `-a key=value` of cosign. */
   readonly annotations?: Annotations | undefined;
@@ -37,8 +41,8 @@ export interface BundleReceipt {
 
 export interface SignedImage {
   readonly target: Descriptor;
-  /** SHA-256 of the SubjectPublicKeyInfo, hex. */
-  readonly keyFingerprint: string;
+  /** SHA-256 of the SubjectPublicKeyInfo, hex; `undefined` without a key of one's own. */
+  readonly keyFingerprint: string | undefined;
   readonly legacy: LegacyReceipt | undefined;
   readonly bundle: BundleReceipt | undefined;
 }

@@ -21,7 +21,9 @@ export async function writeBundle(request: BundleRequest, options: CallOptions):
   const store = request.signatureStore ?? request.store;
   const { target, annotations = {}, signer, now } = request;
   const payload = serializeSignatureStatement(target.digest, annotations);
-  const present = await findOwn(store, target, signer.publicKey, (signed) => signed.equals(payload), options);
+  // A signature that is made known again is another one: its entry or its certificate is new.
+  const isPlainKey = signer.kind === "key" && signer.services === undefined;
+  const present = isPlainKey ? await findOwn(store, target, signer.publicKey, (signed) => signed.equals(payload), options) : undefined;
   if (present !== undefined) return { manifest: present, outcome: "present" };
   const bundle = await signBundle(signer, payload, options);
   return { manifest: await keepBundle({ store, target, bundle, predicateType: signaturePredicate, now }, options), outcome: "added" };
@@ -79,7 +81,8 @@ export async function ensureSignatureBundle(request: BundleRequest, options: Cal
     const statement = parseStatement(signed);
     return statement.predicateType === signaturePredicate && subjectsNaming(statement, digest).length > 0;
   };
-  if ((await findOwn(store, request.target, request.signer.publicKey, isSignature, options)) !== undefined) return "present";
+  const { signer, target } = request;
+  if (signer.kind === "key" && (await findOwn(store, target, signer.publicKey, isSignature, options)) !== undefined) return "present";
   return (await writeBundle(request, options)).outcome;
 }
 

@@ -3,6 +3,8 @@ import type { Descriptor, ImageManifest } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
 import { pushBytes, resolveIfPresent } from "./content.ts";
 import { SigningError } from "./errors.ts";
+import { makeEvidence } from "./evidence.ts";
+import { legacyEvidence } from "./evidence-forms.ts";
 import { legacyAnnotations, signatureLimits } from "./formats.ts";
 import { verifyBytes } from "./keys/key-types.ts";
 import { attachmentTagOf, buildLegacyManifest, layerKey, legacyLayer, readLegacyManifest, signatureOf } from "./legacy-manifest.ts";
@@ -25,10 +27,11 @@ export async function writeLegacySignature(request: SignRequest, options: CallOp
   const payload = serializePayload({ reference, digest: target.digest, annotations });
   const unsigned = legacyLayer(payload, {});
   const existing = await readLegacyManifest(store, tag, options);
-  const own = existing === undefined ? undefined : await findOwn(existing.manifest.layers, unsigned, payload, signer.publicKey);
+  const isPlainKey = signer.kind === "key" && signer.services === undefined;
+  const own =
+    existing !== undefined && isPlainKey ? await findOwn(existing.manifest.layers, unsigned, payload, signer.publicKey) : undefined;
   if (own !== undefined && existing !== undefined) return { tag, manifest: existing.descriptor, outcome: "present" };
-  const signature = await signer.sign(payload, options);
-  const layer = legacyLayer(payload, { [legacyAnnotations.signature]: Buffer.from(signature).toString("base64") });
+  const layer = legacyLayer(payload, legacyEvidence(await makeEvidence(signer, { message: payload, form: { kind: "message" } }, options)));
   await pushBytes(store, unsigned, payload, options);
   return await keepLayer({ store, tag, layer, outcome: "added" }, options);
 }

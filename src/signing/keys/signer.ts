@@ -1,5 +1,6 @@
 import { createPublicKey } from "node:crypto";
 import type { CallOptions } from "../../store/index.ts";
+import type { SigningServices } from "../keyless/services.ts";
 import { signBytes, type HashRule } from "./key-types.ts";
 import { loadPrivateKey, type PrivateKeySource } from "./private-key.ts";
 import { publicKeyOf, type PublicKey } from "./public-key.ts";
@@ -14,6 +15,8 @@ export interface KeySigner {
   readonly kind: "key";
   readonly publicKey: PublicKey;
   sign(message: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
+  /** Where each signature is made known; nowhere unless told. */
+  readonly services?: SigningServices | undefined;
 }
 
 export interface SignerSource extends PrivateKeySource {
