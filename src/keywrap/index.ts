@@ -8,3 +8,5 @@ export { brokerUnwrapper, kbsWrapper, keksAtHand, type BrokerUnwrapperRequest, t
 export { unwrapFirst, type UnwrappedOptions } from "./unwrap.ts";
 export { describePacket } from "./describe.ts";
 export { withoutRecipients } from "./remove.ts";
+export { parseProviderConfig, type ProviderConfig, type ProviderTarget, type ProviderTls } from "./provider/config.ts";
+export { providerUnwrapper, providerWrapper, type ProviderRequest } from "./provider/provider.ts";
