@@ -1,9 +1,10 @@
 import { formatImageName, parseImageName, type Descriptor, type ImageName } from "../src/oci/index.ts";
-import { RegistryTransport } from "../src/registry/index.ts";
+import { RegistryTransport, type CredentialSource, type RegistriesConf } from "../src/registry/index.ts";
 import { openImage, type OpenedImage } from "../src/transport/index.ts";
 import { readVersion } from "./version.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
+import { certsDirsOf, credentialsOf, registriesConfOf } from "./registry-config.ts";
 import type { Shell } from "./shell.ts";
 
 /** Flags of commands that talk to registries; all optional. */
@@ -20,14 +21,14 @@ export interface RegistryFlags {
 /** Opens the images of one command over one transport. */
 export interface Images {
   readonly transport: RegistryTransport;
+  readonly credentials: CredentialSource;
+  readonly registriesConf: RegistriesConf;
   /** Parses and opens. */
   open(text: string, access: "read" | "write"): Promise<OpenedImage>;
   /** Opens for reading and resolves the name. */
   resolve(text: string): Promise<{ readonly image: OpenedImage; readonly root: Descriptor }>;
   /** Closes everything that was opened, stores first: an archive appears only now. */
   close(): Promise<void>;
-  /** Ends without keeping what was written to archives. */
-  abandon(): Promise<void>;
 }
 
 export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Images> {
@@ -42,6 +43,7 @@ export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Im
     ...(tlsClientCert === undefined || tlsClientKey === undefined
       ? {}
       : { clientCertificate: { cert: await readSmallFile(tlsClientCert, "certificate"), key: await readSmallFile(tlsClientKey, "key") } }),
+    certsDirs: certsDirsOf(shell.env),
     proxy: {
       https: shell.env["HTTPS_PROXY"] ?? shell.env["https_proxy"],
       http: shell.env["HTTP_PROXY"] ?? shell.env["http_proxy"],
@@ -64,11 +66,15 @@ export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Im
       }
     },
   });
+  const credentials = credentialsOf(shell.env, flags.credsFile);
+  const registriesConf = await registriesConfOf(shell.env);
   const opened: OpenedImage[] = [];
   const images: Images = {
     transport,
+    credentials,
+    registriesConf,
     async open(text, access) {
-      const image = await openImage(parseImageName(text), { access, transport, signal: shell.signal });
+      const image = await openImage(parseImageName(text), { access, transport, credentials, registriesConf, signal: shell.signal });
       opened.push(image);
       return image;
     },
@@ -82,10 +88,6 @@ export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Im
       } finally {
         await transport.close();
       }
-    },
-    async abandon() {
-      opened.length = 0;
-      await transport.close();
     },
   };
   return images;

@@ -6,6 +6,7 @@ import { registerImage } from "./commands/image.ts";
 import { registerKbs } from "./commands/kbs.ts";
 import { registerKey } from "./commands/key.ts";
 
+import { registerLogin } from "./commands/login.ts";
 import { registerRegistry } from "./commands/registry.ts";
 import { registerSigning } from "./commands/signing.ts";
 import { readVersion } from "./version.ts";
@@ -25,7 +26,16 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .helpCommand(true)
     .showSuggestionAfterError(true)
     .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
-  for (const register of [registerImage, registerSigning, registerGuest, registerKbs, registerAttest, registerKey, registerRegistry])
+  for (const register of [
+    registerImage,
+    registerSigning,
+    registerGuest,
+    registerKbs,
+    registerAttest,
+    registerKey,
+    registerLogin,
+    registerRegistry,
+  ])
     register(program, launcher);
   configure(program);
   return program;

@@ -10,13 +10,16 @@ interface CopyOptions extends RegistryFlags {
 }
 
 export const copy: Action<CopyOptions> = async (shell, [source = "", destination = ""], options) => {
-  const done = await withImages(shell, options, async ({ transport }) => {
+  const done = await withImages(shell, options, async ({ transport, credentials, registriesConf }) => {
     const progress = await showProgress(shell);
     try {
       return await copyImage({
         source: parseImageName(source),
         destination: parseImageName(destination),
         transport,
+        registriesConf,
+        sourceCredentials: credentials,
+        destinationCredentials: credentials,
         referrers: options.referrers === true ? "follow" : "ignore",
         onProgress: progress.onProgress,
         signal: shell.signal,

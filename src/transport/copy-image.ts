@@ -1,5 +1,5 @@
 import type { Descriptor, ImageName } from "../oci/index.ts";
-import type { CredentialSource, RegistryTransport } from "../registry/index.ts";
+import type { CredentialSource, RegistriesConf, RegistryTransport } from "../registry/index.ts";
 import { copyGraph, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
 import { checkDigest, openImage, type OpenedImage } from "./open-image.ts";
 
@@ -9,6 +9,7 @@ export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referr
   readonly transport: RegistryTransport;
   readonly sourceCredentials?: CredentialSource | undefined;
   readonly destinationCredentials?: CredentialSource | undefined;
+  readonly registriesConf?: RegistriesConf | undefined;
 }
 
 export interface CopiedImage extends CopySummary {
@@ -25,11 +26,17 @@ export async function copyImage(request: CopyImageRequest): Promise<CopiedImage>
     access: "read",
     transport,
     credentials: request.sourceCredentials,
+    registriesConf: request.registriesConf,
     ...withSignal(signal),
   });
   try {
     const root = await from.store.resolve(from.reference, withSignal(signal));
-    const to = await openImage(request.destination, { access: "write", transport, credentials: request.destinationCredentials });
+    const to = await openImage(request.destination, {
+      access: "write",
+      transport,
+      credentials: request.destinationCredentials,
+      registriesConf: request.registriesConf,
+    });
     try {
       checkDigest(to, root);
       const summary = await copyGraph({

@@ -1,6 +1,6 @@
 import type { Digest } from "../bytes/index.ts";
 import { formatImageName, type Descriptor, type DockerName, type ImageName } from "../oci/index.ts";
-import { openRegistry, type CredentialSource, type RegistryStore, type RegistryTransport } from "../registry/index.ts";
+import { openRegistry, type CredentialSource, type RegistriesConf, type RegistryStore, type RegistryTransport } from "../registry/index.ts";
 import {
   openDir,
   openDockerArchive,
@@ -19,6 +19,8 @@ export interface ImageContext extends CallOptions {
   /** Connections, limits and tokens that all images of a command share; closed by who made it. */
   readonly transport: RegistryTransport;
   readonly credentials?: CredentialSource | undefined;
+  /** Mirrors for reading, other locations, blocked namespaces. */
+  readonly registriesConf?: RegistriesConf | undefined;
   /** What a compressed archive may unpack to, in bytes; 256 GiB unless told. */
   readonly maxUnpackedSize?: number | undefined;
 }
@@ -77,7 +79,13 @@ function sourceOnly(name: ImageName): TransportError {
 
 async function openDocker(name: DockerName, context: ImageContext): Promise<OpenedImage> {
   const { host, repository, tag, digest } = name;
-  const store = openRegistry({ host, repository, transport: context.transport, credentials: context.credentials });
+  const store = openRegistry({
+    host,
+    repository,
+    transport: context.transport,
+    credentials: context.credentials,
+    registriesConf: context.registriesConf,
+  });
   if (context.access === "write") return { kind: "registry", name, store, reference: tag, digest };
   if (tag !== undefined && digest !== undefined) await checkTag(store, tag, digest, context);
   return { kind: "registry", name, store, reference: digest ?? tag, digest };
