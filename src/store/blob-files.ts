@@ -1,21 +1,26 @@
 import { createReadStream, statSync } from "node:fs";
-import { constants, mkdir, open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { newHasher, type ByteStage, type ByteStream, type ContentAddress, type Digest, compose } from "../bytes/index.ts";
+import { compose, newHasher, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import type { BlobArea } from "./areas.ts";
 import { syncDirectory, writeAll } from "./atomic-file.ts";
+import { bytesStream } from "./bytes-stream.ts";
 import type { BlobSource, CallOptions, FetchOptions, IngestRequest } from "./content-store.ts";
-import { checkSignal, ioError, StoreError, systemCode } from "./errors.ts";
-import { StagingFolder } from "./staging-folder.ts";
+import { discard, fileHasDigest, forceFile, isAbsent, openRegular, readSize, readWhole, wrapReadErrors } from "./content-file.ts";
+import { checkSignal, ioError, StoreError } from "./errors.ts";
+import { newLimiter } from "./limiter.ts";
+import { StagingFolder, type Remains } from "./staging-folder.ts";
 import { ensureVerified } from "./verified-stream.ts";
 
 /**
  * When written blobs are forced to disk.
  *
- * `blob`: each before it gets its name, so that after a power failure whatever has a name is whole. `none`: never, for
- * folders that a power failure makes worthless anyway (staging of an archive, tests).
+ * `disk`: before an index names them. Large ones at once, small ones all together at the next `flush()`, because a disk
+ * takes a thousand in little more than the time of one (skopeo waits for each). Until then the staging folder stands for
+ * them: after a power failure, whoever writes next checks what had a name and was not forced yet, and removes what is
+ * torn. `none`: never, for folders that a power failure makes worthless anyway (staging of an archive, tests).
  */
-export type Durability = "blob" | "none";
+export type Durability = "disk" | "none";
 
 /** A blob that somebody writes beside the others and that gets its name when its digest is known. */
 export interface StagedBlob {
@@ -23,7 +28,7 @@ export interface StagedBlob {
   readonly path: string;
   /**
    * Gives the file its name. The digest is believed: it must come from hashing what was written; the size is compared.
-   * Throws `ERR_CONTENT_TRUNCATED` or `ERR_CONTENT_TRAILING_DATA`.
+   * Throws `ERR_STORE_IO`.
    */
   commit(address: ContentAddress): Promise<ContentAddress>;
   /** Removes the file; nothing after `commit`. */
@@ -35,27 +40,37 @@ export interface BlobFilesRequest {
   readonly root: string;
   /** The absolute path of a blob's file. Digests are safe as file names. */
   readonly place: (digest: Digest) => string;
+  /** All blobs that are there. */
+  readonly list: () => Promise<readonly Digest[]>;
   readonly durability: Durability;
   /** Makes the root what it has to be, before the first write. */
   readonly prepare?: () => Promise<void>;
 }
 
-const readSize = 256 * 1024;
+/** Smaller blobs are read in one piece. */
+const pieceSize = 1024 * 1024;
+/** From this size on a blob is forced to disk when it is written, beside the work on the next ones. */
+const forceAtOnceSize = 4 * 1024 * 1024;
+const forceConcurrency = 16;
+/** File systems round times; older than this before a dead writer's start is surely not its work. */
+const clockSlackMs = 10_000;
 
 /** Content in files named by digest. A file has its final name only when it is whole and verified. */
 export class BlobFiles implements BlobArea {
-  readonly #place: (digest: Digest) => string;
-  readonly #durability: Durability;
+  readonly #request: BlobFilesRequest;
   readonly #staging: StagingFolder;
+  /** What has a name and was not forced to disk yet. */
+  readonly #unforced = new Set<string>();
   /** Folders that got a new name since the last flush. */
   readonly #touched = new Set<string>();
+  readonly #made = new Set<string>();
   /** The same blob twice at once is written once. */
   readonly #running = new Map<Digest, Promise<"pushed" | "present">>();
 
   constructor(request: BlobFilesRequest) {
-    this.#place = request.place;
-    this.#durability = request.durability;
-    this.#staging = new StagingFolder(request.root, request.prepare ?? (async () => undefined));
+    this.#request = request;
+    const prepare = request.prepare ?? (async () => undefined);
+    this.#staging = new StagingFolder({ root: request.root, prepare, recover: (remains) => this.#recover(remains) });
   }
 
   async has(address: ContentAddress): Promise<boolean> {
@@ -64,7 +79,7 @@ export class BlobFiles implements BlobArea {
 
   async sizeOf(digest: Digest): Promise<number | undefined> {
     try {
-      const found = await stat(this.#place(digest));
+      const found = await stat(this.#request.place(digest));
       return found.isFile() ? found.size : undefined;
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
@@ -73,13 +88,14 @@ export class BlobFiles implements BlobArea {
   }
 
   async open(address: ContentAddress, { range }: FetchOptions): Promise<ByteStream | undefined> {
-    const handle = await openRegular(this.#place(address.digest), `opening ${address.digest}`);
-    if (handle === undefined) return undefined;
-    const part = range === undefined ? {} : { start: range.start, end: range.end - 1 };
     if (range !== undefined && range.end <= range.start) {
-      await handle.close();
       throw new StoreError("ERR_STORE_UNSUPPORTED", { message: `bytes ${range.start} to ${range.end} of ${address.digest} are no range` });
     }
+    const opened = await openRegular(this.#request.place(address.digest), `opening ${address.digest}`);
+    if (opened === undefined) return undefined;
+    const { handle, size } = opened;
+    if (size <= pieceSize && range === undefined) return bytesStream(await readWhole(handle, `reading ${address.digest}`));
+    const part = range === undefined ? {} : { start: range.start, end: range.end - 1 };
     const file = createReadStream("", { fd: handle, highWaterMark: readSize, ...part });
     return compose(file, wrapReadErrors(`reading ${address.digest}`));
   }
@@ -100,14 +116,15 @@ export class BlobFiles implements BlobArea {
   }
 
   async #put(address: ContentAddress, source: BlobSource, { signal }: CallOptions): Promise<"pushed" | "present"> {
-    if (await this.has(address)) return "present";
+    await this.#staging.recover();
+    if (await this.has(address)) {
+      // Another process may have written it a moment ago.
+      this.#unforced.add(this.#request.place(address.digest));
+      return "present";
+    }
     const stream = ensureVerified(await source(), address, `content ${address.digest}`);
-    await this.#write(
-      stream,
-      () => undefined,
-      signal,
-      () => address,
-    );
+    const ignore = () => undefined;
+    await this.#write(stream, ignore, signal, () => address);
     return "pushed";
   }
 
@@ -128,7 +145,7 @@ export class BlobFiles implements BlobArea {
     return {
       path,
       commit: async (address) => {
-        await this.#commit(path, address);
+        await this.#commitForeign(path, address);
         committed = true;
         return address;
       },
@@ -140,7 +157,9 @@ export class BlobFiles implements BlobArea {
 
   async remove(digest: Digest): Promise<"removed" | "absent"> {
     try {
-      await unlink(this.#place(digest));
+      const path = this.#request.place(digest);
+      await unlink(path);
+      this.#unforced.delete(path);
       return "removed";
     } catch (cause) {
       if (isAbsent(cause)) return "absent";
@@ -149,17 +168,23 @@ export class BlobFiles implements BlobArea {
   }
 
   localPath(address: ContentAddress): string | undefined {
-    const path = this.#place(address.digest);
+    const path = this.#request.place(address.digest);
     const found = statSync(path, { throwIfNoEntry: false });
     return found?.isFile() === true && found.size === address.size ? path : undefined;
   }
 
   async flush(): Promise<void> {
-    const folders = [...this.#touched];
+    const [files, folders] = [[...this.#unforced], [...this.#touched]];
+    this.#unforced.clear();
     this.#touched.clear();
-    if (this.#durability === "none") return;
-    for (const folder of folders)
-      await syncDirectory(folder).catch((cause: unknown) => Promise.reject(ioError(cause, `flushing ${folder}`)));
+    if (this.#request.durability === "none") return;
+    const limiter = newLimiter(forceConcurrency);
+    try {
+      await Promise.all(files.map((path) => limiter.run(() => forceFile(path))));
+      for (const folder of folders) await syncDirectory(folder);
+    } catch (cause) {
+      throw ioError(cause, `forcing ${this.#request.root} to disk`);
+    }
   }
 
   async close(): Promise<void> {
@@ -176,18 +201,8 @@ export class BlobFiles implements BlobArea {
     let path: string | undefined;
     try {
       path = await this.#staging.newPath();
-      const handle = await open(path, "wx", 0o644).catch((cause: unknown) => Promise.reject(ioError(cause, "staging a blob")));
-      try {
-        for await (const chunk of source as AsyncIterable<Uint8Array>) {
-          checkSignal(signal);
-          observe(chunk);
-          await writeAll(handle, chunk).catch((cause: unknown) => Promise.reject(ioError(cause, "writing a blob")));
-        }
-      } finally {
-        await handle.close();
-      }
-      const address = addressOf();
-      await this.#commit(path, address);
+      const address = await this.#fill(path, source, observe, signal, addressOf);
+      await this.#rename(path, address);
       return address;
     } catch (error) {
       source.destroy();
@@ -196,66 +211,74 @@ export class BlobFiles implements BlobArea {
     }
   }
 
-  async #commit(path: string, address: ContentAddress): Promise<void> {
+  async #fill(
+    path: string,
+    source: ByteStream,
+    observe: (chunk: Uint8Array) => void,
+    signal: AbortSignal | undefined,
+    addressOf: () => ContentAddress,
+  ): Promise<ContentAddress> {
+    const handle = await open(path, "wx", 0o644).catch((cause: unknown) => Promise.reject(ioError(cause, "staging a blob")));
     try {
-      await this.#check(path, address);
-      const final = this.#place(address.digest);
-      await mkdir(dirname(final), { recursive: true });
-      await rename(path, final);
-      this.#touched.add(dirname(final));
+      for await (const chunk of source as AsyncIterable<Uint8Array>) {
+        checkSignal(signal);
+        observe(chunk);
+        await writeAll(handle, chunk).catch((cause: unknown) => Promise.reject(ioError(cause, "writing a blob")));
+      }
+      const address = addressOf();
+      await this.#forceLarge(handle, address.size);
+      return address;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #commitForeign(path: string, address: ContentAddress): Promise<void> {
+    try {
+      const handle = await open(path, "r+");
+      try {
+        const { size } = await handle.stat();
+        if (size !== address.size) {
+          throw new StoreError("ERR_STORE_IO", {
+            message: `the staged file of ${address.digest} has ${size} bytes, ${address.size} were written`,
+          });
+        }
+        await this.#forceLarge(handle, size);
+      } finally {
+        await handle.close();
+      }
+      await this.#rename(path, address);
     } catch (cause) {
       throw ioError(cause, `storing ${address.digest}`);
     }
   }
 
-  async #check(path: string, address: ContentAddress): Promise<void> {
-    const handle = await open(path, "r+");
-    try {
-      const { size } = await handle.stat();
-      if (size !== address.size) {
-        throw new StoreError("ERR_STORE_IO", {
-          message: `the staged file of ${address.digest} has ${size} bytes, ${address.size} were written`,
-        });
-      }
-      // Whoever wrote it may have kept it to itself; blobs are for everybody who may read the folder.
-      await handle.chmod(0o644);
-      if (this.#durability === "blob") await handle.datasync();
-    } finally {
-      await handle.close();
-    }
+  async #forceLarge(handle: FileHandle, size: number): Promise<void> {
+    if (this.#request.durability === "disk" && size >= forceAtOnceSize) await handle.datasync();
   }
-}
 
-/** Opens a regular file. A pipe or device in a hostile layout neither blocks nor is read; `undefined` when it is not there. */
-async function openRegular(path: string, doing: string): Promise<FileHandle | undefined> {
-  try {
-    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    if ((await handle.stat()).isFile()) return handle;
-    await handle.close();
-    return undefined;
-  } catch (cause) {
-    if (isAbsent(cause)) return undefined;
-    throw ioError(cause, doing);
-  }
-}
-
-function wrapReadErrors(doing: string): ByteStage {
-  return async function* (source) {
+  async #rename(path: string, address: ContentAddress): Promise<void> {
     try {
-      yield* source;
+      const final = this.#request.place(address.digest);
+      const folder = dirname(final);
+      if (!this.#made.has(folder)) await mkdir(folder, { recursive: true });
+      this.#made.add(folder);
+      await rename(path, final);
+      if (address.size < forceAtOnceSize) this.#unforced.add(final);
+      this.#touched.add(folder);
     } catch (cause) {
-      throw ioError(cause, doing);
+      throw ioError(cause, `storing ${address.digest}`);
     }
-  };
-}
+  }
 
-async function discard(path: string): Promise<void> {
-  await unlink(path).catch((cause: unknown) => {
-    if (!isAbsent(cause)) throw ioError(cause, "removing a staged blob");
-  });
-}
-
-function isAbsent(error: unknown): boolean {
-  const code = systemCode(error);
-  return code === "ENOENT" || code === "ENOTDIR";
+  /** What a dead writer gave names to: forced to disk with ours after a kill, hashed after a power failure. */
+  async #recover({ ending, sinceMs }: Remains): Promise<void> {
+    for (const digest of await this.#request.list()) {
+      const path = this.#request.place(digest);
+      const found = await stat(path);
+      if (found.mtimeMs < sinceMs - clockSlackMs) continue;
+      if (ending === "killed" || (await fileHasDigest(path, digest))) this.#unforced.add(path);
+      else await discard(path);
+    }
+  }
 }

@@ -1,6 +1,6 @@
 import { readdir, rename, unlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { digestAlgorithmOf, digestOf, encodedOf, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
+import { digestAlgorithmOf, digestOf, encodedOf, isDigest, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import { guessManifestMediaType, isManifestMediaType, manifestLimits, type Descriptor } from "../oci/index.ts";
 import type { BlobArea, IndexArea } from "./areas.ts";
 import { syncDirectory, writeFileAtomic } from "./atomic-file.ts";
@@ -91,8 +91,16 @@ class ImageFolder implements BlobArea, IndexArea {
     this.#path = path;
     this.#name = name;
     const prepare = () => this.#prepare();
-    this.#blobs = new BlobFiles({ root: path, durability: "blob", prepare, place: (digest) => this.#place(digest, "") });
-    this.#members = new BlobFiles({ root: path, durability: "blob", prepare, place: (digest) => this.#place(digest, ".manifest.json") });
+    const files = (ending: string) =>
+      new BlobFiles({
+        root: path,
+        durability: "disk",
+        prepare,
+        place: (digest) => this.#place(digest, ending),
+        list: () => listContent(path, ending),
+      });
+    this.#blobs = files("");
+    this.#members = files(".manifest.json");
   }
 
   async read(): Promise<readonly Descriptor[]> {
@@ -193,6 +201,14 @@ class ImageFolder implements BlobArea, IndexArea {
       await writeFileAtomic(path, Buffer.from(versionText), temporaryName(this.#path));
     }
   }
+}
+
+async function listContent(path: string, ending: string): Promise<readonly Digest[]> {
+  const names = await readdir(path);
+  return names.flatMap((name) => {
+    const digest = `sha256:${name.slice(0, 64)}`;
+    return name.slice(64) === ending && isDigest(digest) ? [digest] : [];
+  });
 }
 
 function openRoot(bytes: Buffer, { range }: FetchOptions): ByteStream {

@@ -1,7 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { digestAlgorithmOf, encodedOf, parseJson, type Digest } from "../bytes/index.ts";
+import { digestAlgorithmOf, encodedOf, isDigest, parseJson, type Digest } from "../bytes/index.ts";
 import { manifestLimits, mediaTypes, parseIndex, serializeJson, type Descriptor, type ImageIndex } from "../oci/index.ts";
 import { describeCause, ToolError } from "../errors/index.ts";
 import type { BlobArea, IndexArea } from "./areas.ts";
@@ -19,7 +19,7 @@ export interface LayoutRequest {
   readonly path: string;
   /** `read`: it must exist, and nothing is written. `write`: it is made with the first content when it does not exist. */
   readonly mode: "read" | "write";
-  /** `blob` unless told; see {@link Durability}. */
+  /** `disk` unless told; see {@link Durability}. */
   readonly durability?: Durability;
   /** What to call it in messages; `oci:PATH` unless told. */
   readonly name?: string;
@@ -56,7 +56,8 @@ export async function openLayout(request: LayoutRequest): Promise<LayoutStore> {
   const place = (digest: Digest) => join(path, "blobs", digestAlgorithmOf(digest), encodedOf(digest));
   const index = new LayoutIndex(path, name, request.mode);
   const prepare = () => makeLayout(path);
-  const files = new BlobFiles({ root: path, place, durability: request.durability ?? "blob", prepare });
+  const list = () => listBlobs(path);
+  const files = new BlobFiles({ root: path, place, list, durability: request.durability ?? "disk", prepare });
   return request.mode === "write"
     ? new DiskLayout(name, files, index, () => files.stage())
     : new DiskLayout(name, new ReadOnlyBlobs(files, name), new ReadOnlyIndex(() => index.read(), name), () =>
@@ -141,6 +142,24 @@ function malformedIndex(cause: unknown, name: string): Error {
     hint: "another tool damaged it or writes it right now; run the command again, or make the layout anew",
     cause,
   });
+}
+
+/** The digests of all blobs; other files are not ours to look at. */
+export async function listBlobs(path: string): Promise<readonly Digest[]> {
+  const digests: Digest[] = [];
+  for (const algorithm of await namesIn(join(path, "blobs"))) {
+    for (const hex of await namesIn(join(path, "blobs", algorithm))) {
+      const digest = `${algorithm}:${hex}`;
+      if (isDigest(digest)) digests.push(digest);
+    }
+  }
+  return digests;
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((error: unknown) =>
+    systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR" ? [] : Promise.reject(error),
+  );
 }
 
 /** Makes the folder a layout, the version file first: what is interrupted here is still recognised the next time. */

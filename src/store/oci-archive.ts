@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
-import { open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { open, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { pack, type Pack } from "tar-stream";
 import { digestAlgorithmOf, encodedOf, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
@@ -9,7 +9,7 @@ import { syncDirectory, writeAll } from "./atomic-file.ts";
 import type { CallOptions, ContentStore, FetchOptions } from "./content-store.ts";
 import { ioError, StoreError } from "./errors.ts";
 import { IndexedStore } from "./indexed-store.ts";
-import { checkLayoutVersion, openLayout, type LayoutStore } from "./layout-store.ts";
+import { checkLayoutVersion, listBlobs, openLayout, type LayoutStore } from "./layout-store.ts";
 import { openTar, type ArchiveLimits } from "./open-tar.ts";
 import { ReadOnlyBlobs, ReadOnlyIndex } from "./read-only.ts";
 import { sweepStaging, temporaryName } from "./staging-folder.ts";
@@ -180,9 +180,6 @@ async function addMember(archive: Pack, layout: string, name: string, signal: Ab
 }
 
 async function blobNames(layout: string): Promise<readonly string[]> {
-  const names: string[] = [];
-  for (const algorithm of (await readdir(join(layout, "blobs"))).sort()) {
-    for (const hex of (await readdir(join(layout, "blobs", algorithm))).sort()) names.push(`blobs/${algorithm}/${hex}`);
-  }
-  return names;
+  const digests = await listBlobs(layout);
+  return digests.map((digest) => `blobs/${digestAlgorithmOf(digest)}/${encodedOf(digest)}`).sort();
 }

@@ -29,6 +29,12 @@ export function livenessOf(owner: string): Liveness {
   return startTime(pid) === start ? "alive" : "dead";
 }
 
+/** How a dead owner ended, as far as its files are concerned; `undefined` while it may live. */
+export function endingOf(owner: string): "killed" | "power-lost" | undefined {
+  if (livenessOf(owner) !== "dead") return undefined;
+  return grammar.exec(owner)?.[2] === here()[1] ? "killed" : "power-lost";
+}
+
 /** The process id in an owner text, for messages. */
 export function processIdOf(owner: string): number | undefined {
   const pid = grammar.exec(owner)?.[4];

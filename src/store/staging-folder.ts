@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rm, unlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { syncDirectory } from "./atomic-file.ts";
 import { ioError, systemCode } from "./errors.ts";
-import { livenessOf, newOwner } from "./owner.ts";
+import { endingOf, newOwner } from "./owner.ts";
 
 /** The start of every name that is ours alone and no part of a layout. */
 export const ownPrefix = ".ociseal";
@@ -14,22 +15,43 @@ export function temporaryName(root: string): string {
   return join(root, `${prefix}${newOwner()}`);
 }
 
+/** What a writer left behind that ended without closing its store. */
+export interface Remains {
+  /** `killed`: what it wrote is in the system's memory, if not on disk. `power-lost`: the machine started again since. */
+  readonly ending: "killed" | "power-lost";
+  /** When it began, in milliseconds since 1970 by the file system's clock; what it wrote is not older. */
+  readonly sinceMs: number;
+}
+
+export interface StagingRequest {
+  readonly root: string;
+  /** Makes the root what it has to be, before anything is put into it. */
+  readonly prepare: () => Promise<void>;
+  /** Told before what a dead writer left is removed. */
+  readonly recover: (remains: Remains) => Promise<void>;
+}
+
 /**
  * A folder for files that do not have their final name yet, made when it is first needed and removed with what is left
- * in it. Its name says whose it is: the first use also removes what killed processes left beside it.
+ * in it. Its name says whose it is, and its being there says that content beside it may not be on disk yet: whoever
+ * finds one of a dead writer first sees to what that one wrote.
  */
 export class StagingFolder {
-  readonly #root: string;
+  readonly #request: StagingRequest;
   readonly #path: string;
-  readonly #prepare: () => Promise<void>;
+  #recovered: Promise<void> | undefined;
   #made: Promise<void> | undefined;
   #count = 0;
 
-  /** @param prepare - makes the root what it has to be, before anything is put into it. */
-  constructor(root: string, prepare: () => Promise<void>) {
-    this.#root = root;
-    this.#prepare = prepare;
-    this.#path = join(root, `${prefix}${newOwner()}`);
+  constructor(request: StagingRequest) {
+    this.#request = request;
+    this.#path = temporaryName(request.root);
+  }
+
+  /** Sees to what dead writers left. Nothing that is in the root may be believed before. */
+  recover(): Promise<void> {
+    this.#recovered ??= sweepStaging(this.#request.root, this.#request.recover);
+    return this.#recovered;
   }
 
   /** The path of a file that does not exist. */
@@ -47,32 +69,47 @@ export class StagingFolder {
   }
 
   async #make(): Promise<void> {
+    const { root, prepare } = this.#request;
+    await this.recover();
     try {
-      await mkdir(this.#root, { recursive: true });
-      await this.#prepare();
-      await sweepStaging(this.#root);
+      await mkdir(root, { recursive: true });
+      await prepare();
       await mkdir(this.#path);
+      // On disk before anything that it warns of.
+      await syncDirectory(root);
     } catch (cause) {
-      throw ioError(cause, `making a staging folder in ${this.#root}`);
+      throw ioError(cause, `making a staging folder in ${root}`);
     }
   }
 }
 
 /** Removes what killed processes left in a folder: staging folders, temporary files, tickets of locks. */
-export async function sweepStaging(root: string): Promise<void> {
-  for (const entry of await readdir(root, { withFileTypes: true })) {
-    const path = join(root, entry.name);
-    if (entry.name.startsWith(prefix) && livenessOf(entry.name.slice(prefix.length)) === "dead") {
-      await rm(path, { recursive: true, force: true });
+export async function sweepStaging(root: string, recover: (remains: Remains) => Promise<void> = async () => undefined): Promise<void> {
+  try {
+    for (const entry of await readdir(root, { withFileTypes: true })) {
+      const path = join(root, entry.name);
+      if (entry.name.startsWith(prefix)) await sweepOne(path, entry.name.slice(prefix.length), recover);
+      // Tickets of the lock; the lock itself is taken over by whoever needs it.
+      if (entry.isFile() && entry.name.startsWith(`${lockFileName}.`)) await removeTicket(path);
     }
-    // Tickets of the lock; the lock itself is taken over by whoever needs it.
-    if (entry.isFile() && entry.name.startsWith(`${lockFileName}.`)) await removeIfDead(path);
+  } catch (cause) {
+    if (systemCode(cause) !== "ENOENT") throw ioError(cause, `tidying ${root}`);
   }
 }
 
-async function removeIfDead(path: string): Promise<void> {
+async function sweepOne(path: string, owner: string, recover: (remains: Remains) => Promise<void>): Promise<void> {
+  const ending = endingOf(owner);
+  if (ending === undefined) return;
+  const { birthtimeMs, mtimeMs, ctimeMs } = await stat(path);
+  // Not every file system keeps the time of birth; 0 means that everything counts.
+  const sinceMs = birthtimeMs > 0 ? Math.min(birthtimeMs, mtimeMs, ctimeMs) : 0;
+  await recover({ ending, sinceMs });
+  await rm(path, { recursive: true, force: true });
+}
+
+async function removeTicket(path: string): Promise<void> {
   try {
-    if (livenessOf(await readFile(path, "latin1")) === "dead") await unlink(path);
+    if (endingOf(await readFile(path, "latin1")) !== undefined) await unlink(path);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
   }

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { collect, digestOf, type Digest } from "../../src/bytes/index.ts";
 import { mediaTypes, serializeJson, type Descriptor } from "../../src/oci/index.ts";
-import { copyGraph, memoryStore, openLayout, withFileLock } from "../../src/store/index.ts";
+import { bytesStream, copyGraph, memoryStore, openLayout, withFileLock } from "../../src/store/index.ts";
 import { newOwner } from "../../src/store/owner.ts";
 import { codeOf } from "./contract.ts";
 import { put, putImage, putMultiPlatform } from "./images.ts";
@@ -338,6 +338,31 @@ describe("a copy that was killed", () => {
     await copyGraph({ from: store, to: memoryStore(), root: await store.resolve("v1") });
     await store.close();
     expect((await readdir(destination)).sort()).toEqual(["blobs", "index.json", "oci-layout"]);
+  });
+
+  it("by a power failure does not trust what it left: torn blobs go, whole ones stay", async () => {
+    const path = await newLayout();
+    const first = await openLayout({ path, mode: "write" });
+    const whole = await put(first, mediaTypes.layerTar, Buffer.alloc(3000, "w"));
+    const torn = await put(first, mediaTypes.layerTar, Buffer.alloc(3000, "t"));
+    await first.close();
+    // As a file system may come back: the right name and size, the wrong bytes.
+    await writeFile(blobFile(path, torn.digest), Buffer.alloc(3000, 0));
+    const [machine, , namespace, pid, start] = newOwner().split("-");
+    const left = (boot: string | undefined) =>
+      join(path, `.ociseal-stage-${[machine, boot, namespace, pid, start, "d".repeat(12)].join("-")}`);
+    await mkdir(left("00000000"));
+    const second = await openLayout({ path, mode: "write" });
+    let opened = 0;
+    const source = async () => {
+      opened += 1;
+      return bytesStream(Buffer.alloc(3000, "t"));
+    };
+    expect(await second.push(whole, async () => bytesStream(Buffer.alloc(3000, "w")))).toBe("present");
+    expect(await second.push(torn, source)).toBe("pushed");
+    expect(opened).toBe(1);
+    await second.close();
+    expect((await readdir(path)).filter((name) => name.startsWith("."))).toEqual([]);
   });
 
   it("into an empty folder that a killed process left is a new copy", async () => {
