@@ -1,7 +1,7 @@
 import { parseCipherSpelling, type CipherName, type Engine } from "../../src/cipher/index.ts";
 import { parsePlatform } from "../../src/oci/index.ts";
 import { encryptImage, parseLayerChoice, type LayerChoice } from "../../src/pipeline/index.ts";
-import { loadSigner, signImageTree, type SignedImage } from "../../src/signing/index.ts";
+import { attestSeal, loadSigner, signImageTree, type SignedImage } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
@@ -10,8 +10,10 @@ import { cosignPassword } from "../password.ts";
 import { showProgress } from "../progress.ts";
 import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
+import { sealFacts } from "../seal-facts.ts";
+import { examineSource, type SourceOptions } from "../source-signatures.ts";
 
-export interface EncryptOptions extends RegistryFlags, RecipientOptions {
+export interface EncryptOptions extends RegistryFlags, RecipientOptions, SourceOptions {
   readonly recipient?: readonly string[];
   readonly encryptionKey?: readonly string[];
   readonly cipher?: string;
@@ -50,6 +52,7 @@ export const encrypt: Action<EncryptOptions> = async (shell, [source = "", desti
             source: options.signKey,
             password: cosignPassword(shell, options.signKey),
           });
+    const origin = await examineSource(shell, { store: from.store, name: from.name, root }, options);
     const { wrappers, registered } = await prepareRecipients(shell, recipients, options, mode);
     const progress = await showProgress(shell);
     let signatures: readonly SignedImage[] = [];
@@ -61,13 +64,12 @@ export const encrypt: Action<EncryptOptions> = async (shell, [source = "", desti
           to: {
             store: to.store,
             reference: to.reference,
-            beforeTag: async (target) => {
+            beforeTag: async (target, sealed) => {
+              await origin.carry(to.store);
               if (signer === undefined) return;
-              const reference = repositoryOf(to.name);
-              signatures = await signImageTree(
-                { store: to.store, target, reference, signer, format: "both", now: new Date() },
-                { signal: shell.signal },
-              );
+              const request = { store: to.store, target, reference: repositoryOf(to.name), signer, now: new Date() };
+              signatures = await signImageTree({ ...request, format: "both" }, { signal: shell.signal });
+              await attestSeal({ ...request, facts: sealFacts(root, sealed, wrappers, origin.signatures) }, { signal: shell.signal });
             },
           },
           cipher,

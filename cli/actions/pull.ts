@@ -1,12 +1,13 @@
 import { pullImage, type PullOutput, type Verification } from "../../src/guest/index.ts";
-import { loadPublicKey } from "../../src/signing/index.ts";
+import { parseImageName, type ImageName } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { readSmallFile, writeWholeFile } from "../files.ts";
+import { writeWholeFile } from "../files.ts";
 import { withImages } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys, type OpenedKeys } from "../open-keys.ts";
 import type { Shell } from "../shell.ts";
+import { requirementOf } from "../signing-settings.ts";
 import { treeSettings, type TreeOptions } from "./unpack.ts";
 
 interface PullFlags extends TreeOptions, KbsOptions {
@@ -21,7 +22,7 @@ interface PullFlags extends TreeOptions, KbsOptions {
 
 export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], options) => {
   const output = outputOf(options);
-  const verification = await verificationOf(shell, options);
+  const verification = await verificationOf(shell, options, parseImageName(name));
   // With no key named, a KBS that was named is the one to ask.
   const values = options.key ?? ((options.kbs ?? shell.env["OCISEAL_KBS_URL"]) ? ["kbs"] : []);
   let keys: OpenedKeys | undefined;
@@ -65,7 +66,7 @@ function outputOf({ output, keepEncrypted = false }: PullFlags): PullOutput {
   throw usage(`--output takes rootfs, bundle or oci, not ${output}`);
 }
 
-async function verificationOf(shell: Shell, options: PullFlags): Promise<Verification> {
+async function verificationOf(shell: Shell, options: PullFlags, name: ImageName): Promise<Verification> {
   const { policy, verifyKey, insecureAcceptUnsigned = false } = options;
   const ways = [policy, verifyKey, insecureAcceptUnsigned ? "unsigned" : undefined].filter((way) => way !== undefined);
   if (ways.length !== 1) {
@@ -74,11 +75,10 @@ async function verificationOf(shell: Shell, options: PullFlags): Promise<Verific
       "give --verify-key FILE or --policy FILE",
     );
   }
-  if (verifyKey !== undefined) {
-    const key = loadPublicKey({ bytes: await readSmallFile(verifyKey, "public key"), source: verifyKey });
-    return { kind: "signature", requirement: { kind: "keys", keys: [key], log: "if-present" } };
+  if (insecureAcceptUnsigned) {
+    shell.warn("this image is taken although nobody checked who made it");
+    return { kind: "insecure-accept-unsigned" };
   }
-  if (policy !== undefined) throw usage("--policy is not available yet");
-  shell.warn("this image is taken although nobody checked who made it");
-  return { kind: "insecure-accept-unsigned" };
+  const requirement = await requirementOf(verifyKey !== undefined ? { key: verifyKey } : policy === undefined ? {} : { policy }, name);
+  return { kind: "signature", requirement };
 }

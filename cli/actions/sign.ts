@@ -1,13 +1,11 @@
-import { loadSigner, signImage, signImageTree, type SignatureFormat } from "../../src/signing/index.ts";
+import { signImage, signImageTree, type SignatureFormat } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { readSmallFile } from "../files.ts";
 import { repositoryOf, withImages, type RegistryFlags } from "../images.ts";
-import { cosignPassword } from "../password.ts";
+import { signerOf, type SignerOptions } from "../signing-settings.ts";
 import { keyValues } from "../key-values.ts";
 
-interface SignOptions extends RegistryFlags {
-  readonly key?: string;
+interface SignOptions extends RegistryFlags, SignerOptions {
   readonly format: string;
   readonly annotation?: readonly string[];
   readonly recursive: boolean;
@@ -18,10 +16,9 @@ interface SignOptions extends RegistryFlags {
 const formats: ReadonlySet<string> = new Set(["both", "legacy", "bundle"]);
 
 export const sign: Action<SignOptions> = async (shell, [name = ""], options) => {
-  const { key, format } = options;
+  const { format } = options;
   if (!formats.has(format)) throw usage(`--format takes both, legacy or bundle, not ${format}`);
-  if (key === undefined) throw usage("no key was given", "give --key FILE; ociseal key generate cosign makes one");
-  const signer = await loadSigner({ pem: await readSmallFile(key, "signing key"), source: key, password: cosignPassword(shell, key) });
+  const signer = await signerOf(shell, options);
   const signed = await withImages(shell, options, async (images) => {
     const { image, root: target } = await images.resolve(name);
     if (options.dryRun === true) return [];

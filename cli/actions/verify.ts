@@ -1,61 +1,44 @@
-import {
-  loadPublicKey,
-  verifyAttestation,
-  verifyImage,
-  type LogRule,
-  type SignatureReport,
-  type VerifiedSignature,
-} from "../../src/signing/index.ts";
+import { parseImageName } from "../../src/oci/index.ts";
+import { verifyAttestation, verifyImage, type SignatureReport, type VerifiedSignature } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { readSmallFile } from "../files.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
 import { keyValues } from "../key-values.ts";
+import { requirementOf, type VerifierOptions } from "../signing-settings.ts";
 import { printable } from "../table.ts";
 
-interface VerifyOptions extends RegistryFlags {
-  readonly key?: string;
-  readonly tlog?: string;
+interface VerifyOptions extends RegistryFlags, VerifierOptions {
   readonly annotation?: readonly string[];
   readonly type?: string;
   readonly signatureRepository?: string;
 }
 
-const logRules: ReadonlySet<string> = new Set(["required", "if-present", "ignore"]);
-
 export const verify: Action<VerifyOptions> = async (shell, [name], options) => {
   if (name === undefined) throw usage("no image was named");
-  const { key, tlog = "if-present", type } = options;
-  if (!logRules.has(tlog)) throw usage(`--tlog takes required, if-present or ignore, not ${tlog}`);
-  if (key === undefined)
-    throw usage(
-      "nothing says who must have signed",
-      "give --key FILE, --certificate-identity with --certificate-oidc-issuer, or --policy FILE",
-    );
-  const publicKey = loadPublicKey({ bytes: await readSmallFile(key, "public key"), source: key });
+  const requirement = await requirementOf(options, parseImageName(name));
   const verified = await withImages(shell, options, async (images): Promise<VerifiedSignature> => {
     const { image, root: target } = await images.resolve(name);
     const signatureStore =
       options.signatureRepository === undefined ? undefined : (await images.open(options.signatureRepository, "read")).store;
-    const request = {
-      store: image.store,
-      target,
-      requirement: { kind: "keys" as const, keys: [publicKey] as const, log: tlog as LogRule },
-      claims: { annotations: keyValues("-a", options.annotation) },
-      signatureStore,
-    };
-    return type === undefined
-      ? await verifyImage(request, { signal: shell.signal })
-      : await verifyAttestation({ ...request, predicateType: type }, { signal: shell.signal });
+    const claims = { annotations: keyValues("-a", options.annotation) };
+    const request = { store: image.store, target, claims, signatureStore };
+    if (options.type === undefined) return verifyImage({ ...request, requirement }, { signal: shell.signal });
+    if (requirement.kind === "policy")
+      throw usage("--type does not go with --policy", "a policy.json is about signatures; name the key or identity that attests");
+    return verifyAttestation({ ...request, requirement, predicateType: options.type }, { signal: shell.signal });
   });
-  await shell.result([`${name} is signed: ${verified.target.digest}`, ...findingLines(verified.report)].join("\n"), {
+  const { target, basis, policy, report } = verified;
+  const what = basis === "signed" ? "is signed" : "is accepted without a signature";
+  await shell.result([`${name} ${what}: ${target.digest}`, ...findingLines(report)].join("\n"), {
     verified: true,
-    ...verified.report,
+    basis,
+    policy,
+    ...report,
   });
 };
 
 /** Every signature that was found, and why it counted or not. */
-export function findingLines({ findings, leftOut }: SignatureReport): readonly string[] {
+function findingLines({ findings, leftOut }: SignatureReport): readonly string[] {
   const lines = findings.map((finding) =>
     finding.verdict === "counts"
       ? `  counts    ${finding.format}  ${finding.location}  ${finding.signatory.kind === "key" ? finding.signatory.source : `${finding.signatory.subject} (${finding.signatory.issuer})`}`

@@ -42,4 +42,11 @@ export function registerSigning(program: Command, launcher: Launcher): void {
       "\nExamples:\n  ociseal verify --key cosign.pub localhost:5000/alpine:sealed\n  ociseal verify --policy policy.json localhost:5000/alpine:sealed",
     )
     .action(launcher.launch(async () => (await import("../actions/verify.ts")).verify));
+
+  const policy = program.command("policy").description("signature policies (containers-policy.json)");
+  withShared(policy.command("check <file>"))
+    .description("parse a policy.json as strictly as skopeo does, and say where other readers take it differently")
+    .option("--registries-d <dir>", "say too whether this registries.d folder lets skopeo look for signatures")
+    .addHelpText("after", "\nExamples:\n  ociseal policy check /etc/containers/policy.json")
+    .action(launcher.launch(async () => (await import("../actions/policy-check.ts")).policyCheck));
 }

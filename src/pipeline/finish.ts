@@ -11,7 +11,7 @@ export interface Destination {
   /** The name that moves to it last; without one it is reachable by digest. */
   readonly reference: string | undefined;
   /** Runs when everything is there and no name points at it yet: signing. */
-  readonly beforeTag?: ((root: Descriptor) => Promise<void>) | undefined;
+  readonly beforeTag?: ((root: Descriptor, layers: readonly LayerReport[]) => Promise<void>) | undefined;
 }
 
 /**
@@ -20,7 +20,7 @@ export interface Destination {
  */
 export async function finishImage(to: Destination, root: Descriptor, reports: readonly LayerReport[], options: CallOptions): Promise<void> {
   await checkDestination(to.store, root, reports, options);
-  await to.beforeTag?.(root);
+  await to.beforeTag?.(root, reports);
   await to.store.tag(root, to.reference ?? root.digest, options);
 }
 

@@ -1,0 +1,61 @@
+import type { Descriptor, ImageName } from "../src/oci/index.ts";
+import { keepSourceSignatures, listCompanions, verifyImage, type SourceSignature } from "../src/signing/index.ts";
+import type { ContentStore } from "../src/store/index.ts";
+import { usage } from "./errors.ts";
+import type { Shell } from "./shell.ts";
+import { requirementOf } from "./signing-settings.ts";
+
+/** What becomes of the source's signatures: they are of the plaintext digest and cannot be of the ciphertext's. */
+export interface SourceOptions {
+  readonly sourceSignatures?: string;
+  readonly sourcePolicy?: string;
+  readonly sourceKey?: string;
+}
+
+export interface Source {
+  readonly store: ContentStore;
+  readonly name: ImageName;
+  readonly root: Descriptor;
+}
+
+export interface SourceSignatures {
+  /** Verified before sealing; stated in the seal attestation. */
+  readonly signatures: readonly SourceSignature[];
+  /** Copies to the destination what shall follow. */
+  carry(destination: ContentStore): Promise<void>;
+}
+
+/** Verifies, keeps or leaves behind, and says which. Throws what verifying throws: an unverified source is never sealed. */
+export async function examineSource(shell: Shell, { store, name, root }: Source, options: SourceOptions): Promise<SourceSignatures> {
+  const { sourceSignatures: mode = "drop", sourcePolicy, sourceKey } = options;
+  if (mode !== "keep" && mode !== "drop" && mode !== "require") throw usage(`--source-signatures takes keep, drop or require, not ${mode}`);
+  const mustVerify = sourcePolicy !== undefined || sourceKey !== undefined;
+  if (mode === "require" && !mustVerify)
+    throw usage("--source-signatures require needs to know whose", "give --source-key FILE or --source-policy FILE");
+  const call = { signal: shell.signal };
+  const signatures: SourceSignature[] = [];
+  if (mustVerify) {
+    const requirement = await requirementOf(sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
+    const verified = await verifyImage({ store, target: root, requirement }, call);
+    for (const { format, signatory } of verified.signatures) {
+      signatures.push({
+        format,
+        signatory: signatory.kind === "key" ? `key:${signatory.fingerprint}` : `certificate:${signatory.subject} (${signatory.issuer})`,
+      });
+    }
+  }
+  const { legacySignatures, bundles, others } = await listCompanions(store, root, call);
+  const count = legacySignatures + bundles.length;
+  if (mode !== "keep" && count > 0)
+    shell.note(`${count} signature(s) of the source are left behind (--source-signatures keep copies them)`);
+  if (others.length > 0)
+    shell.note(
+      `${others.length} other referrer(s) of the source are left behind: ${others.map(({ artifactType }) => artifactType).join(", ")}`,
+    );
+  return {
+    signatures,
+    async carry(destination) {
+      if (mode === "keep" && count > 0) await keepSourceSignatures({ source: store, from: root, destination }, call);
+    },
+  };
+}
