@@ -54,8 +54,10 @@ export interface RegistryOptions {
  */
 export function openRegistry(options: RegistryOptions): RegistryStore {
   const route = routeTo(options.registriesConf, options.host, options.repository);
+  // One memory for all places: a manifest that the registry named for a tag need not be asked for at a mirror again.
+  const manifests = new ManifestMemory();
   const at = ({ host, repository, insecure }: Endpoint) =>
-    new Repository({ ...options, host, repository }, insecure ? "insecure" : undefined);
+    new Repository({ ...options, host, repository }, manifests, insecure ? "insecure" : undefined);
   const primary = at(route.primary);
   if (route.mirrors.length === 0) return primary;
   const mirrors = route.mirrors.map((mirror) => ({ store: at(mirror), use: mirror.use }));
@@ -75,14 +77,15 @@ class Repository implements RegistryStore {
   readonly repository: string;
   readonly #options: RegistryOptions;
   readonly #transport: RegistryTransport;
-  readonly #manifests = new ManifestMemory();
+  readonly #manifests: ManifestMemory;
   #opening: Promise<RepositoryClient> | undefined;
   /** The registry said of a blob that it is there, and then that it is unknown. */
   #headLies = false;
 
   readonly #rule: SchemeRule | undefined;
 
-  constructor(options: RegistryOptions, rule: SchemeRule | undefined) {
+  constructor(options: RegistryOptions, manifests: ManifestMemory, rule: SchemeRule | undefined) {
+    this.#manifests = manifests;
     this.#rule = rule;
     this.host = referenceHost(options.host);
     this.repository = checkRepository(options.repository);

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { collect } from "../bytes/index.ts";
 import type { ToolError } from "../errors/index.ts";
 import { StoreError } from "../store/index.ts";
@@ -14,19 +15,30 @@ export async function discard(reply: Reply): Promise<void> {
   // docker-registry 2.8 announces the whole blob with a 416 and sends nothing.
   if (length === undefined || length > registryLimits.errorBody || reply.status === 416) reply.body.destroy();
   else await readPrefix(reply);
+  await connectionIsFree();
 }
 
 /** A small answer, whole. Throws `ERR_CONTENT_TOO_LARGE`, or what the network says. */
 export async function readDocument(reply: Reply, maxBytes: number, subject: string, timeoutMs: number): Promise<Buffer> {
   const timer = setTimeout(() => reply.body.destroy(tooSlow(subject, timeoutMs)), timeoutMs);
   try {
-    return await collect(reply.body, { maxBytes, subject });
+    const bytes = await collect(reply.body, { maxBytes, subject });
+    await connectionIsFree();
+    return bytes;
   } catch (error) {
     throw networkError(error, `reading ${subject}`, undefined);
   } finally {
     clearTimeout(timer);
     reply.body.destroy();
   }
+}
+
+/**
+ * undici takes a connection back one turn of the event loop after its answer has ended; who asks for one sooner gets
+ * another connection opened.
+ */
+async function connectionIsFree(): Promise<void> {
+  await setImmediate();
 }
 
 function tooSlow(subject: string, timeoutMs: number): RegistryError {

@@ -175,6 +175,7 @@ export async function startFaultServer(tls?: ServerOptions): Promise<FaultServer
     count: (method, path) => requests.filter((request) => request.method === method && path.test(request.url)).length,
     close: async () => {
       for (const socket of sockets) socket.destroy();
+      if (!server.listening) return;
       server.close();
       await once(server, "close");
     },
