@@ -15,6 +15,7 @@ export {
   type PullReport,
   type PullRequest,
 } from "./pull-image.ts";
+export type { ReadAheadSettings } from "./read-ahead.ts";
 export type { LayoutReport } from "./write-layout.ts";
 export {
   unpackImage,

@@ -3,18 +3,13 @@ import type { Digest } from "../bytes/index.ts";
 import type { KeyPacket, KeyUnwrapper } from "../keywrap/index.ts";
 import { checkSealedLayer, isEncryptedLayer, openLayer, type OpenedLayer } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { CallOptions, ContentReader } from "../store/index.ts";
+import type { CallOptions } from "../store/index.ts";
 import { admitImage, type AdmitRequest, type AdmittedImage } from "./admit.ts";
+import { LayerCache } from "./layer-cache.ts";
+import { LayerStreams } from "./layer-streams.ts";
 import { readImage, type OpenedImage } from "./open-image.ts";
-import {
-  checkPlainLayer,
-  unpackLayers,
-  type LayerSource,
-  type TreeOutput,
-  type TreeRequest,
-  type UnpackEvent,
-  type UnpackReport,
-} from "./unpack-image.ts";
+import type { ReadAheadSettings } from "./read-ahead.ts";
+import { checkPlainLayer, unpackLayers, type TreeOutput, type TreeRequest, type UnpackEvent, type UnpackReport } from "./unpack-image.ts";
 import { writeLayout, type LayoutReport } from "./write-layout.ts";
 
 /**
@@ -30,6 +25,9 @@ export interface PullRequest extends AdmitRequest, Omit<TreeRequest, "output"> {
   readonly output: PullOutput;
   readonly openKeys: KeySource;
   readonly engine?: Engine | undefined;
+  /** Path of a folder that keeps layers as they are stored, encrypted ones encrypted, for this pull's retry and other pulls. */
+  readonly layerCache?: string | undefined;
+  readonly readAhead?: ReadAheadSettings | undefined;
 }
 
 export type PullEvent =
@@ -81,11 +79,18 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   const layers = output === "oci-encrypted" ? [] : await openLayers(request, image, opened, options);
   const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
   options.onEvent?.({ kind: "opened", layers: openings });
-  const source = layerSource(store, layers, options);
-  const result =
-    output === "rootfs" || output === "bundle"
-      ? await unpackLayers({ ...request, output, image: opened, source }, options)
-      : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source }, options);
+  const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
+  const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
+  let result: UnpackReport | LayoutReport;
+  try {
+    const { source } = streams;
+    result =
+      output === "rootfs" || output === "bundle"
+        ? await unpackLayers({ ...request, output, image: opened, source }, options)
+        : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source }, options);
+  } finally {
+    await streams.close();
+  }
   return { source: store.name, image, layers: openings, result };
 }
 
@@ -105,18 +110,6 @@ async function openLayers(
     results.push(isEncryptedLayer(layer) ? await openLayer({ layer, unwrappers, engine: request.engine }, options) : undefined);
   }
   return results;
-}
-
-function layerSource(store: ContentReader, layers: readonly (OpenedLayer | undefined)[], options: CallOptions): LayerSource {
-  return async (layer, index) => {
-    const opened = layers[index];
-    if (opened === undefined) return { mediaType: layer.mediaType, stream: await store.fetch(layer, options), descriptor: () => layer };
-    return {
-      mediaType: opened.mediaType,
-      stream: await opened.open((range) => store.fetch(layer, range === undefined ? options : { ...options, range })),
-      descriptor: (address) => opened.plainDescriptor(address),
-    };
-  };
 }
 
 function openingOf(layer: Descriptor, opened: OpenedLayer | undefined, output: PullOutput): LayerOpening {

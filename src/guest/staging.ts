@@ -6,8 +6,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
-  readlinkSync,
   realpathSync,
   renameSync,
   rmdirSync,
@@ -18,6 +16,7 @@ import { basename, dirname, join } from "node:path";
 import { digestOf, encodedOf } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
 import { GuestError } from "./errors.ts";
+import { isDeadOwner, ownerMark } from "./owner-mark.ts";
 import { errorCode, storageFailed, storing } from "./storage-error.ts";
 
 /**
@@ -119,35 +118,11 @@ function prefixOf(name: string): string {
   return `.${part}.ociseal-`;
 }
 
-/** Boot, pid namespace, pid and its start time: no two processes share them. */
-function ownerMark(): string {
-  return `${worldMark()}-${process.pid}-${startTime(process.pid) ?? "0"}`;
-}
-
-function worldMark(): string {
-  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  const namespace = readlinkSync("/proc/self/ns/pid");
-  return encodedOf(digestOf(Buffer.from(`${boot} ${namespace}`))).slice(0, 12);
-}
-
-/** Field 22 of /proc/PID/stat, in ticks since boot; `undefined` when there is no such process. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined;
-    throw error;
-  }
-}
-
-/** Staging of processes of this boot and pid namespace that are gone. Others may be alive where we cannot see them. */
+/** What processes that are gone have left behind for this target. */
 function removeStale(parent: string, name: string): void {
-  const prefix = prefixOf(name) + worldMark();
+  const prefix = prefixOf(name);
   for (const entry of storing(`directory ${parent}`, () => readdirSync(parent))) {
-    if (!entry.startsWith(prefix)) continue;
-    const [pid = "", start = ""] = entry.slice(prefix.length + 1).split("-");
-    if (/^[0-9]+$/.test(pid) && startTime(Number(pid)) !== start) removeTree(join(parent, entry));
+    if (entry.startsWith(prefix) && isDeadOwner(entry.slice(prefix.length))) removeTree(join(parent, entry));
   }
 }
 
