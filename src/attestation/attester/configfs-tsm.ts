@@ -59,17 +59,20 @@ export async function readTsmReport(request: TsmRequest): Promise<TsmReport> {
   }
 }
 
-/** The TEE that the kernel offers reports of, or `undefined`. */
-export async function tsmProvider(tsmPath: string): Promise<"tdx" | "snp" | undefined> {
+/**
+ * The TEE that the kernel offers reports of; `silent` when it gives entries but names no provider, `absent` when there is
+ * no such interface (or no permission).
+ */
+export async function tsmProvider(tsmPath: string): Promise<"tdx" | "snp" | "silent" | "absent"> {
   const entry = join(tsmPath, `ociseal-${randomUUID()}`);
   try {
     await mkdir(entry);
   } catch {
     // No configfs, no driver or no permission: there is no provider for us.
-    return undefined;
+    return "absent";
   }
   try {
-    return await readProvider(entry);
+    return (await readProvider(entry)) ?? "silent";
   } finally {
     await removeEntry(entry);
   }

@@ -26,8 +26,9 @@ export async function openAttester(options: OpenAttesterOptions): Promise<Attest
   const wanted = tee === "auto" ? undefined : tee;
   const tsmPath = tsm.tsmPath ?? defaultTsmPath;
   const provided = await tsmProvider(tsmPath);
+  const named = provided === "absent" || provided === "silent" ? undefined : provided;
   // Whoever plays the kernel in a test may answer without naming a provider; then the caller's word counts.
-  const fromKernel = provided ?? (tsm.tsmPath === undefined ? undefined : wanted);
+  const fromKernel = provided === "silent" ? wanted : named;
   if (fromKernel !== undefined && (wanted === undefined || wanted === fromKernel)) return tsmAttester({ ...tsm, tsmPath, tee: fromKernel });
   const fits = (found: TeeName | undefined): found is TeeName => found !== undefined && (wanted === undefined || found === wanted);
   const bySocket = await agentSocketTee(agentSocket);

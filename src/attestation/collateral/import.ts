@@ -1,5 +1,7 @@
 import { parseJson } from "../../bytes/index.ts";
+import { parseRevocationList } from "../der/crl.ts";
 import { AttestationError } from "../errors.ts";
+import { newFindingSink } from "../refuse.ts";
 import { bundleFormat, emptyBundle, maxBundleSize, readBundle, type CollateralBundle, type PckCrlItem, type SignedItem } from "./bundle.ts";
 import { joinSignedBody } from "./signed-body.ts";
 import { importPcsClientTool } from "./import-pcs-tool.ts";
@@ -43,7 +45,7 @@ function importDcapQvl(record: Members, { now, from }: { readonly now: Date; rea
   const crlItem: PckCrlItem | undefined =
     pckCrl === undefined
       ? undefined
-      : { ca: "unknown", der: pckCrl, issuerChain: optionalText(record, "pck_crl_issuer_chain"), fetchedAt, from };
+      : { ca: caOfList(pckCrl), der: pckCrl, issuerChain: optionalText(record, "pck_crl_issuer_chain"), fetchedAt, from };
   return {
     ...emptyBundle(now.toISOString()),
     rootCaCrl: rootCaCrl === undefined ? undefined : { der: rootCaCrl, fetchedAt, from },
@@ -60,6 +62,13 @@ function summarise(tcbInfo: string | undefined, qeIdentity: string | undefined):
   const isTdx = /"id"\s*:\s*"TDX"/.test(tcbInfo ?? "") || (tcbInfo === undefined && /"id"\s*:\s*"TD_QE"/.test(qeIdentity ?? ""));
   const fmspc = /"fmspc"\s*:\s*"([0-9a-fA-F]{12})"/.exec(tcbInfo ?? "")?.[1] ?? "";
   return { tee: isTdx ? "tdx" : "sgx", fmspc: fmspc.toLowerCase() };
+}
+
+/** Whose list it is; a broken one belongs to nobody and is tried on every quote, so that verification says what is wrong. */
+function caOfList(der: Buffer): PckCrlItem["ca"] {
+  const issuer = newFindingSink().attempt(() => parseRevocationList(der, "collateral.pckCrl"))?.issuerCommonName ?? "";
+  if (issuer.includes("Platform")) return "platform";
+  return issuer.includes("Processor") ? "processor" : "unknown";
 }
 
 function optionalText(record: Members, name: string): string | undefined {

@@ -3,6 +3,7 @@ import type { AttestationPolicy, Constraint, SgxRules, SnpRules, TdxRules } from
 
 /** SVNs above this occur on no platform that Intel sells (255 alone marks an unused component). */
 const highestRealSvn = 64;
+const mostUnusedComponents = 2;
 
 /**
  * What is doubtful about a policy that parses: checks that nobody does, and checks that nothing can pass. An empty list
@@ -46,7 +47,8 @@ function lintMeasurements(path: string, members: Readonly<Record<string, Constra
 }
 
 function lintSvns(path: string, components: readonly number[] | undefined, warn: Warn): void {
-  if (components?.some((svn) => svn > highestRealSvn && svn !== 255) === true || components?.every((svn) => svn === 255) === true) {
+  const unused = components?.filter((svn) => svn === 255).length ?? 0;
+  if (components?.some((svn) => svn > highestRealSvn && svn !== 255) === true || unused > mostUnusedComponents) {
     warn(
       "POLICY_UNSATISFIABLE",
       path,
