@@ -6,7 +6,7 @@ export interface Challenge {
 
 const maxChallenges = 16;
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
-const schemeGrammar = new RegExp(`^(${token})(?:[ \\t]+|$)`);
+const schemeGrammar = new RegExp(`^(${token})(?:[ \\t]+|(?=,)|$)`);
 const parameterGrammar = new RegExp(`^(${token})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|\\\\.)*)"|(${token}))[ \\t]*(?:,[ \\t]*|$)`);
 const token68Grammar = /^[A-Za-z0-9._~+/-]+=*[ \t]*(?:,[ \t]*|$)/;
 

@@ -144,4 +144,20 @@ describe.skipIf(missingPeers("docker-registry"))("against docker-registry 2.8", 
     await Promise.all(writers.map((writer) => pushContent(store, writer)));
     expect(await store.referrers(image.descriptor)).toHaveLength(8);
   });
+
+  // Each writer has a transport of its own: nothing is shared, as between processes.
+  it.each([8, 32])("keeps the entries of %d parallel writers that know nothing of each other", async (count) => {
+    const image = manifestOf(emptyConfig, [], { annotations: { writers: String(count) } });
+    await pushContent(open("parallel/many"), emptyConfig, image);
+    await Promise.all(
+      Array.from({ length: count }, async (_, i) => {
+        const store = openRegistry({ host: registry.host, repository: "parallel/many" });
+        await pushContent(store, referrerOf(image.descriptor, `writer ${i}`));
+        await store.close();
+      }),
+    );
+    const notes = (await open("parallel/many").referrers(image.descriptor)).map(({ annotations }) => annotations?.["note"]);
+    expect(new Set(notes)).toEqual(new Set(Array.from({ length: count }, (_, i) => `writer ${i}`)));
+    expect(notes).toHaveLength(count);
+  });
 });
