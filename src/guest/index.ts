@@ -15,6 +15,8 @@ export {
   type PullReport,
   type PullRequest,
 } from "./pull-image.ts";
+export { agentMeasurementSink, type MeasurementSink, type PullMeasurement } from "./measure.ts";
+export { recordOf, type PullRecord } from "./record.ts";
 export type { ReadAheadSettings } from "./read-ahead.ts";
 export type { LayoutReport } from "./write-layout.ts";
 export {

@@ -7,6 +7,7 @@ import type { CallOptions } from "../store/index.ts";
 import { admitImage, type AdmitRequest, type AdmittedImage } from "./admit.ts";
 import { LayerCache } from "./layer-cache.ts";
 import { LayerStreams } from "./layer-streams.ts";
+import type { MeasurementSink } from "./measure.ts";
 import { readImage, type OpenedImage } from "./open-image.ts";
 import type { ReadAheadSettings } from "./read-ahead.ts";
 import { checkPlainLayer, unpackLayers, type TreeOutput, type TreeRequest, type UnpackEvent, type UnpackReport } from "./unpack-image.ts";
@@ -28,6 +29,10 @@ export interface PullRequest extends AdmitRequest, Omit<TreeRequest, "output"> {
   /** Path of a folder that keeps layers as they are stored, encrypted ones encrypted, for this pull's retry and other pulls. */
   readonly layerCache?: string | undefined;
   readonly readAhead?: ReadAheadSettings | undefined;
+  /** What the image is called in the record and the measurement; the store's name unless told. */
+  readonly name?: string | undefined;
+  /** Measures the pull after everything held and before it is put in place. */
+  readonly measure?: MeasurementSink | undefined;
 }
 
 export type PullEvent =
@@ -56,12 +61,13 @@ export interface PullReport {
   readonly source: string;
   readonly image: AdmittedImage;
   readonly layers: readonly LayerOpening[];
+  readonly measurement: "measured" | "not-asked-for";
   readonly result: UnpackReport | LayoutReport;
 }
 
 /**
  * The guest's pull, all or nothing: resolve, then who vouches for it, then keys (and with them attestation), then
- * each layer: fetch and verify, decrypt verified, inflate, diffID, unpack in a private directory, and one rename.
+ * each layer: fetch and verify, decrypt verified, inflate, diffID, unpack in a private directory, measure, and one rename.
  *
  * Whatever can be wrong without a key is found before a key is asked for. When it throws, the target is as it was and
  * nothing is left beside it. Throws `ERR_SIGNATURE_*`, `ERR_LAYER_*`, `ERR_CIPHER_*`, `ERR_KEYWRAP_*`, those of this room
@@ -81,17 +87,19 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   options.onEvent?.({ kind: "opened", layers: openings });
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
   const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
+  const name = request.name ?? store.name;
+  const beforeCommit = async () => await request.measure?.({ image: name, digest: image.manifest.digest }, options);
   let result: UnpackReport | LayoutReport;
   try {
     const { source } = streams;
     result =
       output === "rootfs" || output === "bundle"
-        ? await unpackLayers({ ...request, output, image: opened, source }, options)
-        : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source }, options);
+        ? await unpackLayers({ ...request, output, image: opened, source, beforeCommit }, options)
+        : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source, beforeCommit }, options);
   } finally {
     await streams.close();
   }
-  return { source: store.name, image, layers: openings, result };
+  return { source: name, image, layers: openings, measurement: request.measure === undefined ? "not-asked-for" : "measured", result };
 }
 
 /** Unwraps the keys of all encrypted layers, before any of them is fetched. `undefined` for plain layers. */

@@ -89,7 +89,11 @@ export function checkPlainLayer(layer: Descriptor): void {
 
 /** The part that plain and encrypted images share. */
 export async function unpackLayers(
-  request: TreeRequest & { readonly image: OpenedImage; readonly source: LayerSource },
+  request: TreeRequest & {
+    readonly image: OpenedImage;
+    readonly source: LayerSource;
+    readonly beforeCommit?: (() => Promise<void>) | undefined;
+  },
   options: UnpackOptions,
 ): Promise<UnpackReport> {
   const { image, output, target, ownership = { kind: "preserve" } } = request;
@@ -112,6 +116,7 @@ export async function unpackLayers(
     } finally {
       rootfs.close();
     }
+    await request.beforeCommit?.();
     staging.commit("image");
     return { target, output, layers: image.manifest.layers.length, entries: budget.entries, bytes: budget.bytes, omitted: rootfs.omitted };
   });

@@ -26,6 +26,7 @@ export interface LayoutRequest extends Pick<TreeRequest, "target" | "limits"> {
   /** Descriptor of the pulled manifest. */
   readonly manifest: Descriptor;
   readonly source: LayerSource;
+  readonly beforeCommit?: (() => Promise<void>) | undefined;
 }
 
 /**
@@ -44,6 +45,7 @@ export async function writeLayout(request: LayoutRequest, options: UnpackOptions
     } finally {
       await layout.close();
     }
+    await request.beforeCommit?.();
     staging.commit("image");
     return { target, output, layers: image.manifest.layers.length, manifest };
   });
