@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from "node:child_process";
-import { chown, mkdtemp, rm, stat } from "node:fs/promises";
+import { chown, mkdtemp, rm } from "node:fs/promises";
 import { existsSync, readdirSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -38,8 +38,8 @@ export async function startPostgres(): Promise<TestPostgres> {
   const bin = binaries() ?? "";
   const folder = await mkdtemp(join(tmpdir(), "kbs-postgres-"));
   const data = join(folder, "data");
-  const identity = process.getuid?.() === 0 ? await postgresUser() : {};
-  if (identity.uid !== undefined) await chown(folder, identity.uid, identity.gid);
+  const identity = process.getuid?.() === 0 ? await postgresUser() : undefined;
+  if (identity !== undefined) await chown(folder, identity.uid, identity.gid);
   const options = { ...identity, cwd: folder };
   await run(join(bin, "initdb"), ["-D", data, "-U", "kbs", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"], options);
   const port = await freePort();
@@ -78,10 +78,9 @@ export async function startPostgres(): Promise<TestPostgres> {
   };
 }
 
-async function postgresUser(): Promise<{ uid?: number; gid?: number }> {
+async function postgresUser(): Promise<{ uid: number; gid: number }> {
   const [uid, gid] = await Promise.all(["-u", "-g"].map(async (flag) => Number((await run("id", [flag, "postgres"])).stdout)));
   if (uid === undefined || gid === undefined) throw new Error("there is no user postgres");
-  await stat(tmpdir());
   return { uid, gid };
 }
 

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openDirectoryStore, openMemoryStore, type SecretStore } from "../../src/kbs/index.ts";
 import { openPostgresStore } from "../../src/kbs/stores/postgres-store.ts";
@@ -24,7 +24,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-const kinds: readonly { readonly name: string; readonly skip: boolean; open(): Promise<SecretStore> }[] = [
+const kinds: readonly { readonly name: string; readonly skip: boolean; open: () => Promise<SecretStore> }[] = [
   { name: "memory", skip: false, open: () => Promise.resolve(openMemoryStore()) },
   { name: "a directory", skip: false, open: () => openDirectoryStore(join(folder, `store-${(serial += 1)}`)) },
   {
@@ -104,10 +104,10 @@ describe.each(kinds)("a store in $name", ({ open, skip }) => {
         const model = new Map<string, string>();
         for (const existing of (await store.list({ prefix: "m", limit: 100 })).keys) await store.remove(existing, { kind: "any" });
         for (const { kind, key, value } of acts) {
-          if (kind === "put") {
-            await store.write(key, value, { kind: "any" });
-            model.set(key, Buffer.from(value).toString("hex"));
-          } else expect(await store.remove(key, { kind: "any" })).toBe(model.delete(key) ? "removed" : "absent");
+          const outcome = kind === "put" ? await store.write(key, value, { kind: "any" }) : await store.remove(key, { kind: "any" });
+          const existed = kind === "put" ? "written" : model.delete(key) ? "removed" : "absent";
+          if (kind === "put") model.set(key, Buffer.from(value).toString("hex"));
+          expect(typeof outcome === "string" ? outcome : "written").toBe(existed);
         }
         expect((await store.list({ prefix: "m", limit: 100 })).keys).toEqual([...model.keys()].sort());
         for (const [key, hex] of model) expect((await store.read(key))?.bytes.toString("hex")).toBe(hex);

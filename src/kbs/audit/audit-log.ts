@@ -118,7 +118,7 @@ export class AuditLog {
     this.#running = undefined;
   }
 
-  async #write(entries: readonly AuditEntry[], then: "checkpoint" | "no-checkpoint"): Promise<void> {
+  async #write(entries: readonly AuditEntry[], then: "checkpoint" | "no-checkpoint" | "opening-checkpoint"): Promise<void> {
     const now = this.#options.now();
     const records: AuditRecord[] = [];
     let head = this.#head;
@@ -128,14 +128,15 @@ export class AuditLog {
       head = { chain: record.chain, seq: record.seq, hash: record.hash };
     };
     for (const entry of entries) add(entry);
-    const checkpointed = head;
-    if (then === "checkpoint") add(checkpointEntry(this.#options.sign(head, now)));
+    if (then !== "no-checkpoint") add(checkpointEntry(this.#options.sign(head, now)));
     await this.#flush(records);
     this.#head = head;
-    this.#sinceCheckpoint = then === "checkpoint" ? 0 : this.#sinceCheckpoint + entries.length;
-    if (then === "checkpoint") await this.#options.keepHead(checkpointed);
+    this.#sinceCheckpoint = then !== "no-checkpoint" ? 0 : this.#sinceCheckpoint + entries.length;
+    if (then !== "no-checkpoint") await this.#options.keepHead(head);
     for (const record of records) this.#options.ship?.(record);
-    if (this.#fileSize >= (this.#options.maxFileBytes ?? defaultMaxFileBytes)) await this.#rotate(now);
+    // A file holds at least one record beside its opening checkpoint, however small the limit.
+    const full = this.#fileSize >= (this.#options.maxFileBytes ?? defaultMaxFileBytes);
+    if (full && then !== "opening-checkpoint") await this.#rotate(now);
   }
 
   async #flush(records: readonly AuditRecord[]): Promise<void> {
@@ -165,7 +166,7 @@ export class AuditLog {
       }
     });
     // Each file begins with a signed statement about the chain so far: it can be verified when older files are gone.
-    await this.#write([], "checkpoint");
+    await this.#write([], "opening-checkpoint");
   }
 }
 

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { KbsError } from "../errors.ts";
 import { formatResourcePath, type ResourcePath } from "../protocol/resource-path.ts";
 import type { SecretStore, WriteCondition } from "../stores/secret-store.ts";
+import type { ResourceSource } from "../stores/mounted-folder.ts";
 import type { Keyring } from "./keyring.ts";
 import {
   infoOf,
@@ -18,6 +19,8 @@ const maxInlineSize = 8 << 10;
 /** Values of at most this many versions are kept when a resource is overwritten again and again. */
 const maxVersions = 100;
 const maxAttempts = 20;
+/** Who made what a source holds: nobody that we know. */
+const sourceSubject = "mounted";
 
 /** What a put wants of the resource that is there. */
 export type PutCondition = "any" | "absent" | { readonly version: number };
@@ -51,10 +54,13 @@ export interface ResourceValue {
 export class ResourceVault {
   readonly #store: SecretStore;
   readonly #keyring: Keyring;
+  readonly #sources: readonly ResourceSource[];
 
-  constructor(store: SecretStore, keyring: Keyring) {
+  /** `sources` are asked, in order, for what the store does not hold. */
+  constructor(store: SecretStore, keyring: Keyring, sources: readonly ResourceSource[] = []) {
     this.#store = store;
     this.#keyring = keyring;
+    this.#sources = sources;
   }
 
   /**
@@ -63,7 +69,7 @@ export class ResourceVault {
    */
   async read(path: ResourcePath): Promise<ResourceValue | undefined> {
     const found = await this.#find(path);
-    if (found === undefined) return undefined;
+    if (found === undefined) return this.#readFromSources(path);
     const { document, version } = found;
     if (version.state !== "enabled" || version.value === undefined) {
       throw new KbsError("ERR_KBS_KEY_UNAVAILABLE", {
@@ -85,7 +91,7 @@ export class ResourceVault {
   /** The resource without its values; `name.vN` is not resolved. */
   async describe(path: ResourcePath): Promise<ResourceInfo | undefined> {
     const record = await this.#load(formatResourcePath(path));
-    return record === undefined ? undefined : infoOf(record.document);
+    return record === undefined ? (await this.#readFromSources(path))?.info : infoOf(record.document);
   }
 
   /** Writes a new version and makes it current. `"conflict"` when the condition does not hold; then nothing changed. */
@@ -163,7 +169,14 @@ export class ResourceVault {
       ...(request.after === undefined ? {} : { after: recordOf(request.after) }),
     });
     const strip = (key: string) => key.slice("resource/".length);
-    return { paths: page.keys.map(strip), next: page.next === undefined ? undefined : strip(page.next) };
+    const paths = page.keys.map(strip);
+    if (this.#sources.length === 0) return { paths, next: page.next === undefined ? undefined : strip(page.next) };
+    const last = page.next === undefined ? undefined : strip(page.next);
+    for (const source of this.#sources) {
+      const more = await source.list(request.prefix);
+      paths.push(...more.filter((path) => (request.after === undefined || path > request.after) && (last === undefined || path <= last)));
+    }
+    return pageOf([...new Set(paths)], request.after, request.limit, last);
   }
 
   /** The value of one version whatever its state, for rewrapping. */
@@ -192,6 +205,18 @@ export class ResourceVault {
     if (!changed) return "current";
     const outcome = await this.#save(document, { kind: "revision", revision: record.revision });
     return outcome === "conflict" ? this.reseal(path) : "resealed";
+  }
+
+  async #readFromSources(path: ResourcePath): Promise<ResourceValue | undefined> {
+    for (const source of this.#sources) {
+      const value = await source.read(path);
+      if (value === undefined) continue;
+      const createdAt = new Date(0).toISOString();
+      const version = { version: 1, state: "enabled" as const, createdAt, createdBy: sourceSubject, size: value.length };
+      const base = { path: formatResourcePath(path), kind: "secret" as const, createdAt, createdBy: sourceSubject };
+      return { value, version: 1, info: { ...base, current: 1, released: 1, versions: [version] } };
+    }
+    return undefined;
   }
 
   async #find(path: ResourcePath): Promise<{ readonly document: ResourceDocument; readonly version: StoredVersion } | undefined> {
@@ -242,6 +267,12 @@ export class ResourceVault {
   async #dropValue(value: StoredValue): Promise<void> {
     if (value !== undefined && "record" in value) await this.#store.remove(value.record, { kind: "any" });
   }
+}
+
+function pageOf(paths: readonly string[], after: string | undefined, limit: number, last: string | undefined) {
+  const sorted = paths.filter((path) => after === undefined || path > after).sort();
+  const page = sorted.slice(0, limit);
+  return { paths: page, next: sorted.length > page.length ? page.at(-1) : last };
 }
 
 /** `name.v3` selects version 3 of `name`. Queries would be dropped by some guests, so the version stands in the tag. */

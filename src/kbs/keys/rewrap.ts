@@ -72,7 +72,7 @@ function cocoForm(value: Readonly<Record<string, unknown>>): PacketForm {
     uri: formatResourceUri(parseResourceUri(kid)),
     open: (kek) => {
       try {
-        const decipher = createDecipheriv("aes-256-gcm", kek, nonce);
+        const decipher = createDecipheriv("aes-256-gcm", kek, nonce, { authTagLength: 16 });
         decipher.setAuthTag(data.subarray(-16));
         return Promise.resolve(Buffer.concat([decipher.update(data.subarray(0, -16)), decipher.final()]));
       } catch (cause) {

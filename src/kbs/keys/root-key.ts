@@ -32,7 +32,7 @@ export function localRootKey(secret: Uint8Array): RootKey {
     },
     unwrap: (wrapped, additionalData) => {
       try {
-        const decipher = createDecipheriv("aes-256-gcm", key, wrapped.subarray(0, 12));
+        const decipher = createDecipheriv("aes-256-gcm", key, wrapped.subarray(0, 12), { authTagLength: 16 });
         decipher.setAAD(additionalData);
         decipher.setAuthTag(wrapped.subarray(-16));
         return Promise.resolve(Buffer.concat([decipher.update(wrapped.subarray(12, -16)), decipher.final()]));

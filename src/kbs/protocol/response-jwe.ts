@@ -153,7 +153,7 @@ export function openResponse(jwe: ResponseJwe, recipient: TeePrivateKey): Buffer
   let cek: Buffer | undefined;
   try {
     cek = unwrap(encryptedKey);
-    const decipher = createDecipheriv("aes-256-gcm", cek, iv);
+    const decipher = createDecipheriv("aes-256-gcm", cek, iv, { authTagLength: 16 });
     decipher.setAAD(Buffer.from(jwe.protected, "ascii"));
     decipher.setAuthTag(tag);
     return Buffer.concat([decipher.update(ciphertext), decipher.final()]);

@@ -2,12 +2,15 @@ import type { RootKey } from "../keys/root-key.ts";
 import type { PolicyEngine } from "../policies/policy-store.ts";
 import type { EvidenceVerifier } from "../protocol/evidence.ts";
 import type { ResourcePolicy } from "../protocol/policy-seam.ts";
+import type { ResourceSource } from "../stores/mounted-folder.ts";
 import type { SecretStore } from "../stores/secret-store.ts";
 import type { AdminIdentity, AdminTokenVerifier } from "../tokens/admin-tokens.ts";
 import type { Grant } from "../tokens/grants.ts";
 import type { AttestationService } from "./attestation-service.ts";
 import type { AuditOptions } from "./audit-parts.ts";
+import type { AuditSink } from "./audited.ts";
 import type { ClientCertificate } from "./call.ts";
+import type { ForeignTokens } from "./coco-attestation.ts";
 import type { TlsMaterial } from "./http-server.ts";
 import type { ServerLimits } from "./limits.ts";
 import type { Log } from "./observe.ts";
@@ -18,6 +21,8 @@ export interface KbsServerOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** The service closes it when it is closed. */
   readonly store: SecretStore;
+  /** Read-only resources beside the store, e.g. mounted Secrets. */
+  readonly sources?: readonly ResourceSource[] | undefined;
   /** The first wraps new keys, the others open what they wrapped. A generated one (only for stores that forget) when left out. */
   readonly rootKeys?: readonly [RootKey, ...RootKey[]] | undefined;
   /** `development` accepts the sample TEE, releases to it while no policy is set, and makes an admin token; loopback only. */
@@ -26,6 +31,8 @@ export interface KbsServerOptions {
   readonly verifiers?: readonly EvidenceVerifier[] | undefined;
   /** Judges evidence elsewhere instead of with the verifiers. */
   readonly attestation?: AttestationService | undefined;
+  /** Accepts attestation tokens that another service signed. */
+  readonly foreignTokens?: ForeignTokens | undefined;
   /** Languages in which policies can be uploaded. */
   readonly policyEngines?: readonly PolicyEngine[] | undefined;
   /** Decides where no uploaded policy governs; all devices affirming unless told. */
@@ -36,7 +43,10 @@ export interface KbsServerOptions {
   readonly adminVerifiers?: readonly AdminTokenVerifier[] | undefined;
   /** Who a client certificate stands for. */
   readonly certificateIdentity?: ((certificate: ClientCertificate) => AdminIdentity | undefined) | undefined;
+  /** An audit log in a folder of this replica. */
   readonly audit?: AuditOptions | undefined;
+  /** Records go here instead of to a folder. */
+  readonly auditSink?: AuditSink | undefined;
   readonly tls?: TlsMaterial | undefined;
   readonly limits?: Partial<ServerLimits> | undefined;
   /** Addresses or CIDR blocks whose `X-Forwarded-For` is believed. */

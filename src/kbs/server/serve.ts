@@ -94,6 +94,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits): Pro
     issuer: options.tokenIssuer ?? "CoCo-Attestation-Service",
     lifetimeSeconds: options.tokenLifetimeSeconds ?? defaultTokenLifetimeSeconds,
     mode,
+    foreign: options.foreignTokens,
   });
   const ownTokens = new OwnAdminTokens(adminKeys, options.roles ?? {});
   const policies = new PolicyStore(records, options.policyEngines ?? []);
@@ -113,7 +114,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits): Pro
     store,
     keyring,
     records,
-    vault: new ResourceVault(store, keyring),
+    vault: new ResourceVault(store, keyring, options.sources),
     policies,
     fallbackPolicy: options.resourcePolicy ?? (mode === "development" ? developmentPolicy() : affirmingPolicy()),
     referenceValues,
@@ -127,7 +128,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits): Pro
     adminVerifiers: [ownTokens, ...(options.adminVerifiers ?? [])],
     certificateIdentity: options.certificateIdentity ?? (() => undefined),
     subjectRate: new RateLimiter(limits.subjectRate),
-    audit: auditLog ?? { append: () => Promise.resolve() },
+    audit: options.auditSink ?? auditLog ?? { append: () => Promise.resolve() },
     auditLog,
     metrics: new ServiceMetrics(),
     limits,

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { decodeProtectedHeader, jwtVerify } from "jose";
+import { decodeProtectedHeader, jwtVerify, type JWTPayload } from "jose";
 import { KbsError } from "../errors.ts";
 import { describeCause } from "../../errors/index.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
@@ -25,6 +25,8 @@ export interface AttestationTokenOptions {
   readonly issuer: string;
   readonly lifetimeSeconds: number;
   readonly mode: "production" | "development";
+  /** Verifies tokens of another attestation service, and gives their claims; throws for others. */
+  readonly foreign?: { verifyForeign(token: string, now: Date): Promise<Readonly<Record<string, unknown>>> } | undefined;
 }
 
 /** A verified token. */
@@ -81,28 +83,35 @@ export class AttestationTokens {
     return { token, tokenId };
   }
 
-  /** Verifies a token of this service. Throws `ERR_KBS_ATTESTATION_REFUSED`. */
+  /** Verifies a token of this service, or of the attestation service that it trusts. Throws `ERR_KBS_ATTESTATION_REFUSED`. */
   async verify(token: string, now: Date): Promise<AttestationClaims> {
     try {
-      const { kid } = decodeProtectedHeader(token);
-      if (kid === undefined) throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token names no key of this service" });
-      // The key in the header is for others; we use our own by its id.
-      if (this.#keys.byKid(kid) === undefined) await this.#keys.reload();
-      const entry = this.#keys.byKid(kid);
-      if (entry === undefined)
-        throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token is signed by a key that this service does not hold" });
-      const { payload } = await jwtVerify(token, entry.key.publicKey, {
-        algorithms: [entry.key.algorithm],
-        issuer: this.#options.issuer,
-        requiredClaims: ["exp", "iat"],
-        clockTolerance: clockLeewaySeconds,
-        currentDate: now,
-      });
-      return { claims: payload, teePublicKey: teeKeyIn(payload), tokenId: payload.jti, expiresAt: new Date((payload.exp ?? 0) * 1000) };
+      const payload = await this.#payloadOf(token, now);
+      const { exp, jti } = payload;
+      return { claims: payload, teePublicKey: teeKeyIn(payload), tokenId: jti, expiresAt: new Date((exp ?? 0) * 1000) };
     } catch (cause) {
-      if (cause instanceof KbsError && cause.code === "ERR_KBS_ATTESTATION_REFUSED") throw cause;
+      if (cause instanceof KbsError && (cause.code === "ERR_KBS_ATTESTATION_REFUSED" || cause.category === "unavailable")) throw cause;
       throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${describeCause(cause)}`, cause });
     }
+  }
+
+  async #payloadOf(token: string, now: Date): Promise<JWTPayload> {
+    const { kid } = decodeProtectedHeader(token);
+    // The key in the header is for others; we use our own by its id.
+    if (kid !== undefined && this.#keys.byKid(kid) === undefined && this.#options.foreign === undefined) await this.#keys.reload();
+    const entry = kid === undefined ? undefined : this.#keys.byKid(kid);
+    if (entry === undefined) {
+      if (this.#options.foreign !== undefined) return this.#options.foreign.verifyForeign(token, now);
+      throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token is signed by a key that this service does not hold" });
+    }
+    const { payload } = await jwtVerify(token, entry.key.publicKey, {
+      algorithms: [entry.key.algorithm],
+      issuer: this.#options.issuer,
+      requiredClaims: ["exp", "iat"],
+      clockTolerance: clockLeewaySeconds,
+      currentDate: now,
+    });
+    return payload;
   }
 }
 

@@ -1,0 +1,114 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { decodeBase64, encodeBase64 } from "../../bytes/index.ts";
+import { describeCause } from "../../errors/index.ts";
+import { KbsError } from "../errors.ts";
+import { memberAt } from "../protocol/shape.ts";
+import { VaultSession, type VaultConnection } from "../stores/vault-session.ts";
+import type { RootKey } from "./root-key.ts";
+
+export interface VaultTransitOptions extends VaultConnection {
+  /** Name of the key in the transit engine; a key of type aes256-gcm96. */
+  readonly key: string;
+  /** `transit` unless told. */
+  readonly mount?: string | undefined;
+}
+
+/**
+ * A root key that never leaves Vault or OpenBao: wrapping is done there. Vault rotates it without us; `rewrap` of the
+ * keyring then moves to the new version. Source: Vault HTTP API, "transit secrets engine".
+ */
+export function vaultTransitRootKey(options: VaultTransitOptions): RootKey {
+  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(options.key))
+    throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "not the name of a transit key" });
+  const session = new VaultSession(options);
+  const mount = options.mount ?? "transit";
+  const call = async (verb: "encrypt" | "decrypt", body: unknown, member: string): Promise<string> => {
+    const answer = await session.call("POST", `${mount}/${verb}/${options.key}`, body);
+    const text = memberAt(answer.value, "data", member);
+    if (answer.status === 200 && typeof text === "string") return text;
+    if (answer.status >= 500 || answer.status === 429) throw session.service.failed(`${verb} a key`, answer);
+    throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", {
+      message: `Vault did not ${verb} under the transit key ${options.key} (status ${answer.status})`,
+    });
+  };
+  return {
+    id: `vault-transit:${mount}/${options.key}`,
+    wrap: async (plaintext, additionalData) => {
+      const body = { plaintext: encodeBase64(plaintext), associated_data: encodeBase64(additionalData) };
+      return Buffer.from(await call("encrypt", body, "ciphertext"), "utf8");
+    },
+    unwrap: async (wrapped, additionalData) => {
+      const body = { ciphertext: Buffer.from(wrapped).toString("utf8"), associated_data: encodeBase64(additionalData) };
+      return decodeBase64(await call("decrypt", body, "plaintext"), "the unwrapped key");
+    },
+    close: () => session.close(),
+  };
+}
+
+export interface CommandRootKeyOptions {
+  /** Says which key it is, for the keyring: `hsm-slot-0-kbs-root`. */
+  readonly id: string;
+  /** Program and arguments; the bytes to wrap come on stdin, the wrapped ones go to stdout. */
+  readonly wrap: readonly [string, ...string[]];
+  readonly unwrap: readonly [string, ...string[]];
+  /** Environment of the programs, e.g. with a PIN; nothing else is passed on. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
+}
+
+const maxOutputBytes = 64 << 10;
+const commandTimeoutMs = 30_000;
+
+/**
+ * A root key behind a program: a PKCS#11 token through `pkcs11-tool` or `openssl`, a cloud's KMS through its tool.
+ *
+ * The program may know no additional data; therefore the digest of it is wrapped along and compared afterwards. Throws
+ * `ERR_KBS_ROOT_KEY_UNUSABLE` when the program fails.
+ */
+export function commandRootKey(options: CommandRootKeyOptions): RootKey {
+  const digest = (additionalData: Uint8Array) => createHash("sha256").update(additionalData).digest();
+  return {
+    id: `command:${options.id}`,
+    wrap: (plaintext, additionalData) => run(options.wrap, Buffer.concat([digest(additionalData), plaintext]), options),
+    unwrap: async (wrapped, additionalData) => {
+      const opened = await run(options.unwrap, wrapped, options);
+      if (!opened.subarray(0, 32).equals(digest(additionalData))) {
+        throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", { message: `the root key command of ${options.id} gave back another key's bytes` });
+      }
+      return opened.subarray(32);
+    },
+  };
+}
+
+function run(command: readonly [string, ...string[]], input: Uint8Array, options: CommandRootKeyOptions): Promise<Buffer> {
+  const [program, ...parameters] = command;
+  return new Promise((resolve, reject) => {
+    const fail = (why: string, cause?: unknown) =>
+      reject(
+        new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", {
+          message: `the root key command ${program} ${why}`,
+          cause,
+          hint: "run it by hand: bytes on stdin, bytes on stdout",
+        }),
+      );
+    const child = spawn(program, parameters, {
+      env: { ...options.environment },
+      stdio: ["pipe", "pipe", "ignore"],
+      timeout: commandTimeoutMs,
+    });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    child.stdout.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > maxOutputBytes) child.kill("SIGKILL");
+      else chunks.push(chunk);
+    });
+    child.on("error", (cause) => fail(`cannot be run: ${describeCause(cause)}`, cause));
+    // A program that does not read its input is found by its exit status.
+    child.stdin.on("error", () => undefined);
+    child.on("close", (code, signal) =>
+      code === 0 ? resolve(Buffer.concat(chunks, size)) : fail(signal === null ? `ended with ${code}` : `was ended by ${signal}`),
+    );
+    child.stdin.end(input);
+  });
+}

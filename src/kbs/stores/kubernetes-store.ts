@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { decodeBase64, encodeBase64 } from "../../bytes/index.ts";
+import { KbsError } from "../errors.ts";
+import { memberAt } from "../protocol/shape.ts";
+import { JsonService, type JsonAnswer } from "./json-service.ts";
+import { assertRecordKey, isBelow, pageOf } from "./record-key.ts";
+import type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./secret-store.ts";
+
+export interface KubernetesStoreOptions {
+  /** `https://10.0.0.1:443`; in a pod, made of `KUBERNETES_SERVICE_HOST` and `_PORT` by whoever reads the environment. */
+  readonly url: string;
+  /** Where the Secrets are. */
+  readonly namespace: string;
+  /** Read again for each request, for Kubernetes rotates it. */
+  readonly tokenFile: string;
+  /** PEM of the cluster's authority. */
+  readonly authorities?: string | undefined;
+  /** Tells several services in one namespace apart; `ociseal-kbs` unless told. */
+  readonly instance?: string | undefined;
+}
+
+const keyAnnotation = "ociseal.dev/record-key";
+const instanceLabel = "app.kubernetes.io/instance";
+const managedByLabel = "app.kubernetes.io/managed-by";
+/** A Secret holds 1 MiB; room is left for what base64 and metadata add on the way. Source: Kubernetes API, Secret. */
+const maxValueBytes = 1_000_000;
+const pageSize = 500;
+
+/**
+ * Records as Secrets of one namespace, values sealed by us. For some thousand records; a listing reads all metadata.
+ *
+ * A Secret's name is a hash, for names there are short and lower case; the record's key is an annotation, and what is
+ * sealed is bound to it. Compare-and-set is `resourceVersion`. Source: Kubernetes API conventions, "Concurrency Control".
+ */
+export function openKubernetesStore(options: KubernetesStoreOptions): SecretStore {
+  return new KubernetesStore(options);
+}
+
+class KubernetesStore implements SecretStore {
+  readonly name: string;
+  readonly #service: JsonService;
+  readonly #base: string;
+  readonly #tokenFile: string;
+  readonly #instance: string;
+
+  constructor(options: KubernetesStoreOptions) {
+    if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(options.namespace))
+      throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "not the name of a Kubernetes namespace" });
+    this.name = `kubernetes ${options.namespace}`;
+    this.#service = new JsonService({ url: options.url, name: "Kubernetes", authorities: options.authorities });
+    this.#base = `/api/v1/namespaces/${options.namespace}/secrets`;
+    this.#tokenFile = options.tokenFile;
+    this.#instance = options.instance ?? "ociseal-kbs";
+  }
+
+  async read(key: string): Promise<StoredRecord | undefined> {
+    assertRecordKey(key);
+    const answer = await this.#call("GET", `/${this.#nameOf(key)}`);
+    if (answer.status === 404) return undefined;
+    const text = memberAt(answer.value, "data", "value");
+    const revision = memberAt(answer.value, "metadata", "resourceVersion");
+    if (answer.status !== 200 || typeof text !== "string" || typeof revision !== "string")
+      throw this.#service.failed(`read ${key}`, answer);
+    return { bytes: decodeBase64(text, `the record ${key}`), revision };
+  }
+
+  async write(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {
+    assertRecordKey(key);
+    if (bytes.length > maxValueBytes) {
+      throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
+        message: `a Kubernetes Secret holds at most ${maxValueBytes} bytes`,
+        hint: "keep big resources in another store",
+      });
+    }
+    switch (condition.kind) {
+      case "absent":
+        return this.#create(key, bytes);
+      case "revision":
+        return this.#replace(key, bytes, condition.revision);
+      case "any":
+        // Either may lose against another writer; then the other one fits.
+        for (let attempt = 0; attempt < 10; attempt += 1) {
+          const existing = await this.read(key);
+          const outcome = existing === undefined ? await this.#create(key, bytes) : await this.#replace(key, bytes, existing.revision);
+          if (outcome !== "conflict") return outcome;
+        }
+        throw new KbsError("ERR_KBS_STORE_CONFLICT", { message: `${key} is being changed by others; try again` });
+    }
+  }
+
+  async remove(key: string, condition: WriteCondition): Promise<"removed" | "absent" | "conflict"> {
+    assertRecordKey(key);
+    if (condition.kind === "absent") return (await this.read(key)) === undefined ? "absent" : "conflict";
+    const preconditions =
+      condition.kind === "revision"
+        ? { json: { apiVersion: "v1", kind: "DeleteOptions", preconditions: { resourceVersion: condition.revision } } }
+        : {};
+    const answer = await this.#call("DELETE", `/${this.#nameOf(key)}`, preconditions);
+    if (answer.status === 404) return "absent";
+    if (answer.status === 409) return "conflict";
+    if (answer.status !== 200 && answer.status !== 202) throw this.#service.failed(`remove ${key}`, answer);
+    return "removed";
+  }
+
+  async list({ prefix, after, limit }: ListRequest): Promise<RecordPage> {
+    const keys: string[] = [];
+    let next: string | undefined;
+    const selector = encodeURIComponent(`${managedByLabel}=ociseal-kbs,${instanceLabel}=${this.#instance}`);
+    do {
+      const more = next === undefined ? "" : `&continue=${encodeURIComponent(next)}`;
+      // Metadata alone: the values of thousands of Secrets are not needed to name them.
+      const headers = { accept: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json" };
+      const answer = await this.#call("GET", `?labelSelector=${selector}&limit=${pageSize}${more}`, { headers });
+      const items = memberAt(answer.value, "items");
+      if (answer.status !== 200 || !Array.isArray(items)) throw this.#service.failed("list records", answer);
+      for (const item of items) {
+        const key = memberAt(item, "metadata", "annotations", keyAnnotation);
+        if (typeof key === "string" && isBelow(key, prefix)) keys.push(key);
+      }
+      const continued = memberAt(answer.value, "metadata", "continue");
+      next = typeof continued === "string" && continued !== "" ? continued : undefined;
+    } while (next !== undefined);
+    return pageOf(keys, after, limit);
+  }
+
+  async probe(): Promise<void> {
+    const answer = await this.#call("GET", "?limit=1");
+    if (answer.status !== 200) throw this.#service.failed("list a Secret", answer);
+  }
+
+  close(): Promise<void> {
+    return this.#service.close();
+  }
+
+  async #create(key: string, bytes: Uint8Array) {
+    return this.#outcome(key, await this.#call("POST", "", { json: this.#secret(key, bytes, undefined) }));
+  }
+
+  async #replace(key: string, bytes: Uint8Array, revision: string) {
+    return this.#outcome(key, await this.#call("PUT", `/${this.#nameOf(key)}`, { json: this.#secret(key, bytes, revision) }));
+  }
+
+  #outcome(key: string, answer: JsonAnswer): { readonly revision: string } | "conflict" {
+    // 409: exists already, or changed; 404: gone, for a replacement.
+    if (answer.status === 409 || answer.status === 404) return "conflict";
+    const revision = memberAt(answer.value, "metadata", "resourceVersion");
+    if ((answer.status !== 200 && answer.status !== 201) || typeof revision !== "string")
+      throw this.#service.failed(`write ${key}`, answer);
+    return { revision };
+  }
+
+  #secret(key: string, bytes: Uint8Array, resourceVersion: string | undefined): unknown {
+    return {
+      apiVersion: "v1",
+      kind: "Secret",
+      type: "ociseal.dev/kbs-record",
+      metadata: {
+        name: this.#nameOf(key),
+        labels: { [managedByLabel]: "ociseal-kbs", [instanceLabel]: this.#instance },
+        annotations: { [keyAnnotation]: key },
+        ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      },
+      data: { value: encodeBase64(bytes) },
+    };
+  }
+
+  #nameOf(key: string): string {
+    return `kbs-${createHash("sha256").update(`${this.#instance}\0${key}`).digest("hex")}`;
+  }
+
+  async #call(
+    method: string,
+    path: string,
+    more: { readonly headers?: Record<string, string>; readonly json?: unknown } = {},
+  ): Promise<JsonAnswer> {
+    const token = (await readFile(this.#tokenFile, "utf8")).trim();
+    return this.#service.call(method, `${this.#base}${path}`, { ...more, headers: { ...more.headers, authorization: `Bearer ${token}` } });
+  }
+}

@@ -1,0 +1,219 @@
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { verifyAuditLog, type AuditHead } from "../../src/kbs/index.ts";
+import { AuditLog, type AuditLogOptions } from "../../src/kbs/audit/audit-log.ts";
+import { readRecords } from "../../src/kbs/audit/read-log.ts";
+import { signCompact } from "../../src/kbs/tokens/jws.ts";
+import { generateSigningKey } from "../../src/kbs/tokens/signing-key.ts";
+import { handshake, raw, startBench } from "./harness.ts";
+
+let directory: string;
+let head: AuditHead | undefined;
+let time: Date;
+const key = generateSigningKey("ES256");
+const keyOf = (kid: string) => (kid === key.kid ? key.publicKey : undefined);
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kbs-audit-"));
+  head = undefined;
+  time = new Date("2026-01-01T00:00:00Z");
+});
+afterEach(() => rm(directory, { recursive: true }));
+
+function open(options: Partial<AuditLogOptions> = {}): Promise<AuditLog> {
+  return AuditLog.open({
+    directory,
+    now: () => time,
+    sign: (about) => signCompact({ kid: key.kid }, { ...about }, key),
+    keepHead: (kept) => {
+      head = kept;
+      return Promise.resolve();
+    },
+    ...options,
+  });
+}
+
+const entry = (resource: string) => ({
+  action: "release",
+  decision: "allow" as const,
+  actor: "guest:tdx:00",
+  requestId: "r",
+  address: "::1",
+  resource,
+});
+
+async function write(count: number, options: Partial<AuditLogOptions> = {}): Promise<void> {
+  const log = await open(options);
+  await Promise.all(Array.from({ length: count }, (_, i) => log.append(entry(`a/b/${i}`))));
+  await log.close();
+}
+
+async function onlyFile(): Promise<string> {
+  const [name = ""] = (await readdir(directory)).sort();
+  return join(directory, name);
+}
+
+async function lines(): Promise<string[]> {
+  return (await readFile(await onlyFile(), "utf8")).split("\n").slice(0, -1);
+}
+
+describe("the audit log", () => {
+  it("verifies, over restarts", async () => {
+    await write(5);
+    await write(3);
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({
+      verdict: "intact",
+      records: 10,
+      checkpoints: 2,
+      startsAt: "beginning",
+    });
+    expect((await readRecords(directory, { after: 3, limit: 2 })).map(({ seq }) => seq)).toEqual([4, 5]);
+  });
+
+  it("finds an edited record, whichever member was edited", async () => {
+    await write(4);
+    const original = await lines();
+    for (const [from, to] of [
+      ['"allow"', '"deny"'],
+      ["a/b/1", "a/b/9"],
+      ["guest:tdx:00", "guest:tdx:01"],
+      ["2026-01-01", "2026-01-02"],
+      ['"seq":2', '"seq":7'],
+    ] as const) {
+      const edited = original.map((line, index) => (index === 1 ? line.replace(from, to) : line));
+      await writeFile(await onlyFile(), `${edited.join("\n")}\n`);
+      expect(await verifyAuditLog(directory, { keyOf })).toMatchObject({
+        verdict: "broken",
+        break: { kind: "edited", place: { line: 2 } },
+      });
+    }
+  });
+
+  it("finds cuts, insertions and reorders", async () => {
+    await write(5);
+    const [a = "", b = "", c = "", ...rest] = await lines();
+    for (const changed of [
+      [a, c, ...rest],
+      [b, c, ...rest],
+      [a, c, b, ...rest],
+      [a, b, b, c, ...rest],
+    ]) {
+      await writeFile(await onlyFile(), `${changed.join("\n")}\n`);
+      expect(await verifyAuditLog(directory, { keyOf })).toMatchObject({ verdict: "broken", break: { kind: "cut-or-reordered" } });
+    }
+  });
+
+  it("finds a cut tail by the head that was kept elsewhere", async () => {
+    await write(5);
+    const all = await lines();
+    await writeFile(await onlyFile(), `${all.slice(0, 3).join("\n")}\n`);
+    expect(await verifyAuditLog(directory, { keyOf })).toMatchObject({ verdict: "intact" });
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({
+      verdict: "broken",
+      break: { kind: "tail-missing" },
+    });
+  });
+
+  it("finds a chain that somebody computed anew, by its checkpoints", async () => {
+    await write(5);
+    const verdict = await verifyAuditLog(directory, { keyOf: () => generateSigningKey("ES256").publicKey });
+    expect(verdict).toMatchObject({ verdict: "broken", break: { kind: "checkpoint-invalid" } });
+  });
+
+  it("cuts off a torn last line, which nobody was told of, and goes on", async () => {
+    await write(3);
+    await appendFile(await onlyFile(), '{"action":"release","deci');
+    await write(2);
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({ verdict: "intact", records: 7 });
+  });
+
+  it("goes on in new files, each of which begins with a checkpoint, and drops old ones", async () => {
+    const log = await open({ maxFileBytes: 2000, retentionDays: 1 });
+    for (let i = 0; i < 30; i += 1) await log.append(entry(`x/y/${i}`));
+    await log.close();
+    const before = (await readdir(directory)).length;
+    expect(before).toBeGreaterThan(4);
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({ verdict: "intact", startsAt: "beginning" });
+    // Ten years on, whatever the file system's clock says.
+    time = new Date(Date.now() + 10 * 365 * 24 * 3600 * 1000);
+    const later = await open({ maxFileBytes: 200, retentionDays: 1 });
+    await later.append(entry("late/x/y"));
+    await later.close();
+    expect((await readdir(directory)).length).toBeLessThan(before);
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({ verdict: "intact", startsAt: "checkpoint" });
+  });
+});
+
+describe("the audit of a service", () => {
+  it("says who did what, who got what and why not, and verifies over the interface", async () => {
+    const bench = await startBench({ audit: { directory } });
+    await bench.admin.putResource("kbs:///default/key/1", Buffer.from("secret-value"));
+    await bench.guest.fetchResource("kbs:///default/key/1");
+    const { token } = await handshake(bench.server.url);
+    await raw(`${bench.server.url}/kbs/v0/resource/default/key/typo`, {
+      headers: { authorization: `Bearer ${token}`, "x-request-id": "trace-me" },
+    });
+    await raw(`${bench.server.url}/kbs/v0/resource/default/key/1`, { headers: { authorization: "Bearer forged" } });
+    await raw(`${bench.server.url}/kbs/v0/resource/default/key/1`, {
+      method: "POST",
+      body: "x",
+      headers: { authorization: "Bearer forged" },
+    });
+    const { records } = await bench.admin.audit.read();
+    expect(records.map(({ action, decision, resource }) => [action, decision, resource])).toEqual([
+      ["resource.put", "allow", "default/key/1"],
+      ["attest", "allow", undefined],
+      ["release", "allow", "default/key/1"],
+      ["attest", "allow", undefined],
+      ["release", "deny", "default/key/typo"],
+      ["release", "deny", "default/key/1"],
+      ["resource.put", "deny", "default/key/1"],
+    ]);
+    expect(records[0]).toMatchObject({
+      actor: "admin:ociseal-kbs:development-admin",
+      version: 1,
+      address: "127.0.0.1",
+      token: expect.any(String),
+    });
+    expect(records[1]).toMatchObject({
+      actor: "guest:sample",
+      evidence: expect.stringMatching(/^sha256:/),
+      reasons: expect.arrayContaining(["cpu0 contraindicated"]),
+    });
+    expect(records[2]).toMatchObject({
+      actor: "guest:sample:abcde",
+      policy: expect.stringMatching(/^built-in:development sha256:/),
+      reasons: [expect.stringContaining("development mode")],
+    });
+    expect(records[4]).toMatchObject({ requestId: "trace-me" });
+    expect(JSON.stringify(records)).not.toContain("secret-value");
+    expect(await bench.admin.audit.verify()).toMatchObject({ verdict: "intact" });
+    await bench.close();
+    const file = await onlyFile();
+    const text = await readFile(file, "utf8");
+    await writeFile(file, text.replace('"deny"', '"allow"'));
+    const again = await startBench({ audit: { directory } });
+    expect(await again.admin.audit.verify()).toMatchObject({ verdict: "broken", break: { kind: "edited" } });
+    await again.close();
+  });
+
+  it("answers nothing that it cannot write down", async () => {
+    const state = { broken: false };
+    const bench = await startBench({
+      auditSink: { append: () => (state.broken ? Promise.reject(new Error("no space left on device")) : Promise.resolve()) },
+    });
+    await bench.admin.putResource("kbs:///default/key/1", Buffer.from("the value"));
+    const { token } = await handshake(bench.server.url);
+    state.broken = true;
+    const answer = await raw(`${bench.server.url}/kbs/v0/resource/default/key/1`, { headers: { authorization: `Bearer ${token}` } });
+    expect([answer.status, answer.json["code"], answer.headers["retry-after"]]).toEqual([503, "audit-unavailable", "5"]);
+    expect(answer.text).not.toContain("ciphertext");
+    state.broken = false;
+    expect((await raw(`${bench.server.url}/kbs/v0/resource/default/key/1`, { headers: { authorization: `Bearer ${token}` } })).status).toBe(
+      200,
+    );
+    await bench.close();
+  });
+});
