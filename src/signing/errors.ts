@@ -5,6 +5,7 @@ export const signingErrors = {
   ERR_SIGNING_KEY_UNSUPPORTED: { category: "no-key", summary: "A signing or verification key is of a type or size that is not supported." },
   ERR_SIGNING_KEY_PASSWORD: { category: "no-key", summary: "The password of a private key is wrong or missing." },
   ERR_SIGNING_UNSUPPORTED: { category: "usage", summary: "What was asked cannot be signed in this format." },
+  ERR_KEY_SERVICE: { category: "unavailable", summary: "A vault, token, plugin or cluster that holds a signing key cannot be used." },
   ERR_SIGNING_CONFIG_MALFORMED: { category: "usage", summary: "A signing config is malformed, or names no service that is valid now." },
   ERR_SIGNING_PACKAGE_MISSING: {
     category: "usage",

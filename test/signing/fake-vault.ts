@@ -1,0 +1,123 @@
+import { constants, createPublicKey, privateEncrypt, sign, type KeyObject } from "node:crypto";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { p256, p384, p521 } from "@noble/curves/nist.js";
+import { newPrivateKey, type KeyTypeName } from "./keys-fixture.ts";
+
+/** Vault's transit engine and a Kubernetes API, as far as signing asks them, with real keys. */
+export interface FakeKeyServices {
+  readonly url: string;
+  readonly token: string;
+  /** Paths and bodies that came, without headers. */
+  readonly requests: { readonly path: string; readonly body: unknown }[];
+  /** Makes a new version of a key the latest. */
+  rotate(name: string): void;
+  /** Lets the next signature be of an older version. */
+  misbehave(how: "answers-500" | "signs-with-another-key" | "answers-html" | "behaves"): void;
+  close(): Promise<void>;
+}
+
+const vaultTypes: Readonly<Record<KeyTypeName, string>> = {
+  "ecdsa-p256": "ecdsa-p256",
+  "ecdsa-p384": "ecdsa-p384",
+  "ecdsa-p521": "ecdsa-p521",
+  rsa: "rsa-2048",
+  ed25519: "ed25519",
+};
+
+export async function startFakeKeyServices(
+  secrets: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
+): Promise<FakeKeyServices> {
+  const token = "hvs.CAESIsecret";
+  const keys = new Map<string, { readonly type: KeyTypeName; readonly versions: KeyObject[] }>();
+  for (const type of Object.keys(vaultTypes) as KeyTypeName[]) keys.set(type, { type, versions: [newPrivateKey(type)] });
+  const requests: { path: string; body: unknown }[] = [];
+  let behaviour: Parameters<FakeKeyServices["misbehave"]>[0] = "behaves";
+
+  function answer(path: string, authorized: boolean, body: unknown): { readonly status: number; readonly body: unknown } {
+    if (behaviour === "answers-500") return { status: 500, body: { errors: ["internal error"] } };
+    if (behaviour === "answers-html") return { status: 200, body: "<html>" };
+    if (!authorized) return { status: 403, body: { errors: ["permission denied"] } };
+    const [, area, name = "", hash] = /^\/v1\/transit\/(keys|sign)\/([^/]+)(?:\/(.+))?$/.exec(path) ?? [];
+    const key = keys.get(name);
+    if (area !== undefined && key === undefined) return { status: 404, body: { errors: [] } };
+    if (area === "keys" && key !== undefined) return { status: 200, body: { data: keyData(key.type, key.versions) } };
+    if (area === "sign" && key !== undefined) return { status: 200, body: { data: { signature: signature(key, hash, body as SignBody) } } };
+    const secret = /^\/api\/v1\/namespaces\/([^/]+)\/secrets\/([^/]+)$/.exec(path);
+    const data = secret === null ? undefined : secrets[`${secret[1]}/${secret[2]}`];
+    return data === undefined ? { status: 404, body: { kind: "Status", code: 404 } } : { status: 200, body: { kind: "Secret", data } };
+  }
+
+  interface SignBody {
+    readonly input: string;
+    readonly prehashed: boolean;
+    readonly key_version: number;
+    readonly signature_algorithm?: string;
+  }
+
+  function signature(
+    { type, versions }: { readonly type: KeyTypeName; readonly versions: readonly KeyObject[] },
+    hash: string | undefined,
+    body: SignBody,
+  ): string {
+    const version = behaviour === "signs-with-another-key" ? undefined : versions[body.key_version - 1];
+    const key = version ?? newPrivateKey(type);
+    const input = Buffer.from(body.input, "base64");
+    if (type === "ed25519") return `vault:v${body.key_version}:${sign(undefined, input, key).toString("base64")}`;
+    if (hash !== "sha2-256" || !body.prehashed || input.length !== 32) throw new Error("not a SHA-256 digest");
+    if (type === "rsa" && body.signature_algorithm !== "pkcs1v15") throw new Error("Vault signs PSS unless told");
+    return `vault:v${body.key_version}:${signDigest(key, type, input).toString("base64")}`;
+  }
+
+  const server: Server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      const text = Buffer.concat(chunks).toString();
+      const body: unknown = text === "" ? undefined : JSON.parse(text);
+      const path = request.url ?? "";
+      requests.push({ path, body });
+      const authorized = request.headers["x-vault-token"] === token || request.headers.authorization === `Bearer ${token}`;
+      const result = answer(path, authorized, body);
+      response.writeHead(result.status, { "content-type": "application/json" });
+      response.end(typeof result.body === "string" ? result.body : JSON.stringify(result.body));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    token,
+    requests,
+    rotate: (name) => {
+      const key = keys.get(name);
+      key?.versions.push(newPrivateKey(key.type));
+    },
+    misbehave: (how) => void (behaviour = how),
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function keyData(type: KeyTypeName, versions: readonly KeyObject[]): object {
+  const publicKeyOf = (key: KeyObject): string => {
+    const publicKey = createPublicKey(key);
+    if (type !== "ed25519") return publicKey.export({ format: "pem", type: "spki" }).toString();
+    return Buffer.from(publicKey.export({ format: "jwk" }).x ?? "", "base64url").toString("base64");
+  };
+  const keys = Object.fromEntries(versions.map((key, i) => [String(i + 1), { name: type, public_key: publicKeyOf(key) }]));
+  return { type: vaultTypes[type], latest_version: versions.length, keys };
+}
+
+/** Signs a digest as it is, which node:crypto cannot do for EC keys. */
+function signDigest(key: KeyObject, type: KeyTypeName, digest: Buffer): Buffer {
+  if (type === "rsa") {
+    // DigestInfo of SHA-256. RFC 8017 section 9.2.
+    const prefix = Buffer.from("3031300d060960864801650304020105000420", "hex");
+    return privateEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, Buffer.concat([prefix, digest]));
+  }
+  const curve = type === "ecdsa-p256" ? p256 : type === "ecdsa-p384" ? p384 : p521;
+  const secret = Buffer.from(key.export({ format: "jwk" }).d ?? "", "base64url");
+  return Buffer.from(curve.sign(digest, secret, { prehash: false, format: "der", lowS: false }));
+}

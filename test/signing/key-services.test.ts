@@ -1,0 +1,229 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openRegistry } from "../../src/registry/index.ts";
+import {
+  exportCosignKeyPair,
+  loadKubernetesPublicKey,
+  loadPublicKey,
+  openKubernetesSigner,
+  openPkcs11Signer,
+  openPluginSigner,
+  openVaultSigner,
+  signImage,
+  verifyImage,
+  type KeySigner,
+} from "../../src/signing/index.ts";
+import { memoryStore } from "../../src/store/index.ts";
+import { missingPeers } from "../peers.ts";
+import { startFakeKeyServices, type FakeKeyServices } from "./fake-vault.ts";
+import { pushImage } from "./image.ts";
+import { keyTypes, newPrivateKey } from "./keys-fixture.ts";
+import { removeFolder, run, startDockerRegistry, temporaryFolder } from "./programs.ts";
+
+const now = new Date("2026-01-02T03:04:05Z");
+
+async function expectItSigns(signer: KeySigner): Promise<void> {
+  const store = memoryStore("memory:service");
+  const target = await pushImage(store);
+  await signImage({ store, target, reference: "example.com/app", signer, format: "both", now });
+  const { signatures } = await verifyImage({ store, target, requirement: { kind: "keys", keys: [signer.publicKey], log: "if-present" } });
+  expect(signatures).toHaveLength(2);
+}
+
+describe("a key in Vault's transit engine", () => {
+  let vault: FakeKeyServices;
+  beforeAll(async () => {
+    vault = await startFakeKeyServices();
+  });
+  afterAll(() => vault.close());
+
+  const access = () => ({ address: vault.url, token: vault.token });
+
+  it.each(keyTypes)("of type %s signs images", async (type) => {
+    await expectItSigns(await openVaultSigner(`hashivault://${type}`, access()));
+  });
+
+  it("is given digests only, and the version whose public key was read", async () => {
+    const signer = await openVaultSigner("openbao://ecdsa-p256", access());
+    vault.rotate("ecdsa-p256");
+    await signer.sign(Buffer.from("message"));
+    const last = vault.requests.at(-1);
+    expect(last).toMatchObject({ path: "/v1/transit/sign/ecdsa-p256/sha2-256", body: { prehashed: true, key_version: 1 } });
+  });
+
+  it("never gets a wrong signature past us", async () => {
+    const signer = await openVaultSigner("hashivault://ecdsa-p256", access());
+    vault.misbehave("signs-with-another-key");
+    await expect(signer.sign(Buffer.from("message"))).rejects.toMatchObject({
+      code: "ERR_KEY_SERVICE",
+      message: expect.stringContaining("does not verify"),
+    });
+    vault.misbehave("behaves");
+  });
+
+  it.each([
+    ["a foreign token", "hashivault://ecdsa-p256", "hvs.other", "answered 403"],
+    ["a key that is not there", "hashivault://nothing", undefined, "answered 404"],
+    ["a name with a path in it", "hashivault://a/../b", undefined, "is not the URI of a Vault key"],
+  ])("tells %s, and never the token", async (_, reference, token, text) => {
+    const failing = openVaultSigner(reference, { address: vault.url, token: token ?? vault.token });
+    await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining(text) });
+    await expect(failing).rejects.not.toMatchObject({ message: expect.stringContaining(token ?? vault.token) });
+  });
+
+  it.each(["answers-500", "answers-html"] as const)("tells when the Vault %s", async (how) => {
+    vault.misbehave(how);
+    await expect(openVaultSigner("hashivault://rsa", access())).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_(KEY_SERVICE|JSON_MALFORMED)$/),
+    });
+    vault.misbehave("behaves");
+  });
+
+  it("is not asked over plain HTTP beyond loopback", async () => {
+    const failing = openVaultSigner("hashivault://rsa", { address: "http://vault.example.com:8200", token: "t" });
+    await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining("plain HTTP") });
+  });
+});
+
+describe("a key pair in a Kubernetes secret", () => {
+  it("signs images, and its public key verifies", async () => {
+    const { privatePem, publicPem } = await exportCosignKeyPair({ key: newPrivateKey("ecdsa-p256"), password: "p" });
+    const data = { "cosign.key": privatePem, "cosign.pub": publicPem, "cosign.password": "p" };
+    const encoded = Object.fromEntries(Object.entries(data).map(([name, text]) => [name, Buffer.from(text).toString("base64")]));
+    const cluster = await startFakeKeyServices({ "build/signing": encoded });
+    try {
+      const access = { server: cluster.url, token: cluster.token };
+      const signer = await openKubernetesSigner("k8s://build/signing", access);
+      await expectItSigns(signer);
+      expect((await loadKubernetesPublicKey("k8s://build/signing", access)).fingerprint).toBe(signer.publicKey.fingerprint);
+      await expect(openKubernetesSigner("k8s://build/other", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+      await expect(openKubernetesSigner("k8s://build", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+    } finally {
+      await cluster.close();
+    }
+  });
+});
+
+describe("a key behind a cosign KMS plugin", () => {
+  const folder = temporaryFolder();
+  const file = join(folder, "key.pem");
+  const env = { PATH: [folder, dirname(process.execPath), process.env["PATH"]].join(delimiter) };
+  writeFileSync(file, newPrivateKey("ecdsa-p256").export({ format: "pem", type: "pkcs8" }));
+  symlinkSync(join(import.meta.dirname, "kms-plugin-program.mjs"), join(folder, "sigstore-kms-testkms"));
+  afterAll(() => removeFolder(folder));
+
+  it("signs images", async () => {
+    await expectItSigns(await openPluginSigner(`testkms://${file}`, { env }));
+  });
+
+  it.each([
+    ["says no", "testkms://denied", "permission denied"],
+    ["answers no JSON", "testkms://broken", "answered no JSON"],
+    ["is not installed", "nosuchkms://key", "cannot be run"],
+  ])("is told apart when the plugin %s", async (_, reference, text) => {
+    await expect(openPluginSigner(reference, { env })).rejects.toMatchObject({
+      code: "ERR_KEY_SERVICE",
+      message: expect.stringContaining(text),
+    });
+  });
+
+  it.skipIf(missingPeers("cosign-3.1", "docker-registry"))("is the same key for real cosign", async () => {
+    const registry = await startDockerRegistry();
+    const store = openRegistry({ host: registry.host, repository: "plugin" });
+    try {
+      const signer = await openPluginSigner(`testkms://${file}`, { env });
+      const target = await pushImage(store, "v1");
+      const image = `${registry.host}/plugin@${target.digest}`;
+      const signed = await run(
+        "cosign-3.1",
+        ["sign", "--key", `testkms://${file}`, "--tlog-upload=false", "--use-signing-config=false", "--yes", image],
+        env,
+        folder,
+      );
+      expect(signed).toMatchObject({ code: 0 });
+      const { signatures } = await verifyImage({
+        store,
+        target,
+        requirement: { kind: "keys", keys: [signer.publicKey], log: "if-present" },
+      });
+      expect(signatures).toHaveLength(1);
+    } finally {
+      await store.close();
+      await registry.stop();
+    }
+  });
+});
+
+const softhsm = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"].find(existsSync);
+const missingToken = softhsm === undefined || !existsSync("/usr/bin/pkcs11-tool") || !existsSync("/usr/bin/softhsm2-util");
+if (missingToken) {
+  if (process.env["CI"] !== undefined) throw new Error("softhsm2 and opensc are not installed");
+  process.stderr.write("SKIPPED: PKCS#11 tests: softhsm2 and opensc are not installed (apt-get install softhsm2 opensc)\n");
+}
+
+describe.skipIf(missingToken)("a key in a PKCS#11 token (SoftHSM)", () => {
+  const folder = temporaryFolder();
+  const env = { PATH: process.env["PATH"], SOFTHSM2_CONF: join(folder, "softhsm2.conf") };
+  const module = softhsm ?? "";
+
+  beforeAll(() => {
+    mkdirSync(join(folder, "tokens"));
+    writeFileSync(env.SOFTHSM2_CONF, `directories.tokendir = ${join(folder, "tokens")}\n`);
+    execFileSync("softhsm2-util", ["--init-token", "--free", "--label", "build", "--so-pin", "12345678", "--pin", "5678"], {
+      env,
+      stdio: "ignore",
+    });
+    for (const [label, type, id] of [
+      ["p256", "EC:prime256v1", "0a"],
+      ["p384", "EC:secp384r1", "0b"],
+      ["p521", "EC:secp521r1", "0c"],
+      ["rsa", "rsa:2048", "0d"],
+    ] as const) {
+      const args = [
+        "--module",
+        module,
+        "--token-label",
+        "build",
+        "--login",
+        "--pin",
+        "5678",
+        "--keypairgen",
+        "--id",
+        id,
+        "--key-type",
+        type,
+        "--label",
+        label,
+      ];
+      execFileSync("pkcs11-tool", args, { env, stdio: "ignore" });
+    }
+  });
+  afterAll(() => removeFolder(folder));
+
+  it.each(["p256", "p384", "p521", "rsa"])("signs images: %s", async (label) => {
+    await expectItSigns(await openPkcs11Signer(`pkcs11:token=build;object=${label}?module-path=${module}&pin-value=5678`, { env }));
+  });
+
+  it("takes module and PIN from elsewhere", async () => {
+    await expectItSigns(await openPkcs11Signer("pkcs11:token=build;id=%0b", { env, modulePath: module, pin: "5678" }));
+  });
+
+  it("refuses a wrong PIN, and never tells it", async () => {
+    const signer = await openPkcs11Signer(`pkcs11:token=build;object=p256?module-path=${module}&pin-value=9999`, { env });
+    const failing = signer.sign(Buffer.from("message"));
+    await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining("PIN") });
+    await expect(failing).rejects.not.toMatchObject({ message: expect.stringContaining("9999") });
+  });
+
+  it("tells a key that is not there", async () => {
+    const failing = openPkcs11Signer(`pkcs11:token=build;object=nothing?module-path=${module}`, { env });
+    await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+  });
+});
+
+it("a public key is no private key, and the reverse", () => {
+  const pem = newPrivateKey("ecdsa-p256").export({ format: "pem", type: "pkcs8" }).toString();
+  expect(() => loadPublicKey({ bytes: pem, source: "x.pub" })).toThrow(expect.objectContaining({ code: "ERR_SIGNING_KEY_MALFORMED" }));
+});
