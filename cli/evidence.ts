@@ -1,14 +1,11 @@
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import {
   appraise,
   defaultPolicy,
-  importCollateral,
+  loadCollateral,
   parsePolicy,
   parseTrustRoots,
   verifyEvidence,
   type Appraisal,
-  type CollateralBundle,
   type VerificationResult,
 } from "../src/attestation/index.ts";
 import { decodeHex } from "../src/bytes/index.ts";
@@ -55,7 +52,7 @@ export async function judgeEvidence(
         ? { kind: "unchecked", reason: "no --report-data was given" }
         : { kind: "equals", value: decodeHex(options.reportData, "--report-data") },
     initData: { kind: "unchecked", reason: "offline verification" },
-    collateral: collateral === undefined ? undefined : await readCollateral(collateral, at),
+    collateral: collateral === undefined ? undefined : await loadCollateral(collateral, at),
     endorsements: {
       vek: await optional(options.vek, "endorsement key certificate"),
       ask: await optional(options.ask, "ASK certificate"),
@@ -69,20 +66,11 @@ export async function judgeEvidence(
   return { result, appraisal: appraise(result, chosen) };
 }
 
-function momentOf(text: string | undefined): Date {
+/** Parses `--at`; now without one. Throws `ERR_USAGE`. */
+export function momentOf(text: string | undefined): Date {
   if (text === undefined) return new Date();
   const at = new Date(text);
   if (!rfc3339.test(text) || Number.isNaN(at.getTime()))
     throw usage(`--at takes a moment like 2026-01-31T12:00:00Z, not ${text.slice(0, 60)}`);
   return at;
-}
-
-async function readCollateral(path: string, now: Date): Promise<CollateralBundle> {
-  const found = await stat(path);
-  if (!found.isDirectory()) return importCollateral(await readSmallFile(path, "collateral", maxEvidence), { now, from: path });
-  const names = (await readdir(path)).filter((name) => name.endsWith(".json")).toSorted();
-  const chosen = ["bundle.json", "collateral.json"].find((name) => names.includes(name)) ?? (names.length === 1 ? names[0] : undefined);
-  if (chosen === undefined)
-    throw usage(`${path} holds ${names.length} JSON files, and none is called bundle.json or collateral.json`, "name the file itself");
-  return readCollateral(join(path, chosen), now);
 }

@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
+import { createWriteStream } from "node:fs";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { CliError, usage } from "./errors.ts";
 
 /** Reads a small file that the user named. Throws `ERR_USAGE` when it is larger than the limit. */
@@ -30,6 +33,17 @@ export async function writeWholeFile(
     } finally {
       await file.close();
     }
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** Writes a stream into a file that appears whole or not at all. */
+export async function writeStreamWhole(path: string, source: Readable, settings: { readonly mode?: number } = {}): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
+  try {
+    await pipeline(source, createWriteStream(temporary, { flags: "wx", mode: settings.mode ?? 0o644, flush: true }));
     await rename(temporary, path);
   } finally {
     await rm(temporary, { force: true });

@@ -59,3 +59,13 @@ export function teeOf(tee: string): "auto" | "tdx" | "snp" | "sample" {
   if (tees.has(tee)) return tee as "auto";
   throw usage(`--tee takes auto, tdx, snp or sample, not ${tee}`);
 }
+
+/** Runs work as an administrator, and closes the connection. */
+export async function withAdmin<Result>(shell: Shell, options: KbsOptions, work: (admin: KbsAdmin) => Promise<Result>): Promise<Result> {
+  const admin = await connectAdmin(shell, options);
+  try {
+    return await work(admin);
+  } finally {
+    await admin.close();
+  }
+}

@@ -1,19 +1,8 @@
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
-import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { requireNumber } from "../images.ts";
-import type { KbsAdmin } from "../../src/kbs/index.ts";
-import type { Shell } from "../shell.ts";
-
-async function withAdmin<Result>(shell: Shell, options: KbsOptions, work: (admin: KbsAdmin) => Promise<Result>): Promise<Result> {
-  const admin = await connectAdmin(shell, options);
-  try {
-    return await work(admin);
-  } finally {
-    await admin.close();
-  }
-}
 
 export const resourcePut: Action<KbsOptions & { readonly ifAbsent?: boolean }> = async (shell, [uri = "", file = ""], options) => {
   const value = await readSmallFile(file, "resource", 2 << 20);

@@ -1,48 +1,124 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { generateRootKey, openDirectoryStore, openMemoryStore, openRootKeyFile, serveKbs, type RootKey } from "../../src/kbs/index.ts";
+import {
+  hardwareVerifier,
+  loadCollateral,
+  offlineCollateral,
+  vendorCollateral,
+  directoryCache,
+  parsePolicy,
+} from "../../src/attestation/index.ts";
+import {
+  generateRootKey,
+  openDirectoryStore,
+  openKbsConfig,
+  openMemoryStore,
+  openRootKeyFile,
+  parseKbsConfig,
+  readKbsTls,
+  serveKbs,
+  type KbsServer,
+  type KbsServerOptions,
+  type EvidenceVerifier,
+} from "../../src/kbs/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { writeWholeFile } from "../files.ts";
+import { readSmallFile, writeWholeFile } from "../files.ts";
 import { parseListen, untilAborted } from "../listen.ts";
+import type { Shell } from "../shell.ts";
 
 interface ServeOptions {
-  readonly listen: string;
+  readonly listen?: string;
   readonly data?: string;
   readonly config?: string;
   readonly dev?: boolean;
-}
-
-async function rootKeyIn(data: string): Promise<RootKey> {
-  await mkdir(data, { recursive: true, mode: 0o700 });
-  return openRootKeyFile(join(data, "root.key"), { ifMissing: "create" });
+  readonly collateral?: string;
+  readonly fetchCollateral?: boolean;
+  readonly appraisalPolicy?: string;
 }
 
 /** Serves until interrupted; being interrupted is the normal end. */
-export const kbsServe: Action<ServeOptions> = async (shell, _args, { listen, data, dev = false }) => {
+export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
+  const settings = options.config === undefined ? await plainSettings(options) : await configuredSettings(shell, options.config, options);
+  const server = await serveKbs({
+    ...settings,
+    verifiers: await verifiersOf(options),
+    log: (event) => shell.note(JSON.stringify(event)),
+  });
+  const reload = (): void => void reloadTls(shell, server, options.config);
+  process.on("SIGHUP", reload);
+  try {
+    const { adminToken } = server;
+    const adminTokenFile = adminToken === undefined ? undefined : join(options.data ?? ".", "admin.token");
+    if (adminToken !== undefined && adminTokenFile !== undefined) await writeWholeFile(adminTokenFile, `${adminToken}\n`, { mode: 0o600 });
+    if (settings.mode === "development")
+      shell.warn("development mode: the sample TEE, which proves nothing, gets every key while no policy is set");
+    const document = {
+      listening: server.url,
+      mode: settings.mode,
+      data: options.data ?? options.config ?? "memory",
+      ...(adminTokenFile === undefined ? {} : { adminTokenFile }),
+    };
+    await shell.result(JSON.stringify(document), document);
+    await untilAborted(shell.signal);
+  } finally {
+    process.off("SIGHUP", reload);
+    await server.close();
+  }
+};
+
+async function plainSettings({ listen = "127.0.0.1:8080", data, dev = false }: ServeOptions): Promise<KbsServerOptions> {
   if (data === undefined && !dev)
     throw usage(
       "nothing says where the service keeps its data",
       "give --data DIR or --config FILE; --dev alone keeps everything in memory",
     );
-  const store = data === undefined ? openMemoryStore() : await openDirectoryStore(join(data, "store"));
-  const rootKey = data === undefined ? generateRootKey() : await rootKeyIn(data);
-  const server = await serveKbs({
+  const mode = dev ? "development" : "production";
+  if (data === undefined) return { listen: parseListen(listen), mode, store: openMemoryStore(), rootKeys: [generateRootKey()] };
+  await mkdir(data, { recursive: true, mode: 0o700 });
+  const rootKey = await openRootKeyFile(join(data, "root.key"), { ifMissing: "create" });
+  return {
     listen: parseListen(listen),
-    store,
+    mode,
+    store: await openDirectoryStore(join(data, "store")),
     rootKeys: [rootKey],
-    mode: dev ? "development" : "production",
-    log: (event) => shell.note(JSON.stringify(event)),
-  });
+    audit: { directory: join(data, "audit") },
+  };
+}
+
+async function configuredSettings(shell: Shell, file: string, { listen, data, dev }: ServeOptions): Promise<KbsServerOptions> {
+  if (data !== undefined || dev === true) throw usage("--config does not go with --data or --dev", "say it in the configuration file");
+  const config = parseKbsConfig((await readSmallFile(file, "configuration")).toString("utf8"));
+  const settings = await openKbsConfig(config, { environment: (name) => shell.env[name] });
+  return listen === undefined ? settings : { ...settings, listen: parseListen(listen) };
+}
+
+/** TDX, SGX and SNP evidence can be verified once there is collateral: at hand, or fetched. */
+async function verifiersOf({
+  collateral,
+  fetchCollateral = false,
+  appraisalPolicy,
+  data,
+}: ServeOptions): Promise<readonly EvidenceVerifier[]> {
+  if (collateral === undefined && !fetchCollateral) return [];
+  const bundle = collateral === undefined ? undefined : await loadCollateral(collateral, new Date());
+  const policy =
+    appraisalPolicy === undefined ? undefined : parsePolicy(await readSmallFile(appraisalPolicy, "attestation policy", 4 << 20));
+  const source =
+    fetchCollateral || bundle === undefined
+      ? vendorCollateral({ bundle, ...(data === undefined ? {} : { cache: directoryCache(join(data, "collateral")) }) })
+      : offlineCollateral(bundle);
+  return [hardwareVerifier({ collateral: source, policy })];
+}
+
+/** Certificates are read again on SIGHUP; broken ones leave the old in place, and that is said. */
+async function reloadTls(shell: Shell, server: KbsServer, file: string | undefined): Promise<void> {
+  if (file === undefined) return;
   try {
-    const { adminToken } = server;
-    const adminTokenFile = adminToken === undefined ? undefined : join(data ?? ".", "admin.token");
-    if (adminToken !== undefined && adminTokenFile !== undefined) await writeWholeFile(adminTokenFile, `${adminToken}\n`, { mode: 0o600 });
-    if (dev) shell.warn("development mode: the sample TEE, which proves nothing, gets every key while no policy is set");
-    const document = { listening: server.url, data: data ?? "memory", ...(adminTokenFile === undefined ? {} : { adminTokenFile }) };
-    await shell.result(JSON.stringify(document), document);
-    await untilAborted(shell.signal);
-  } finally {
-    await server.close();
+    const tls = await readKbsTls(parseKbsConfig((await readSmallFile(file, "configuration")).toString("utf8")));
+    if (tls !== undefined) server.reloadTls(tls);
+    shell.note("certificates were read again");
+  } catch (error) {
+    shell.warn(`certificates were not read again: ${error instanceof Error ? error.message : String(error)}`);
   }
-};
+}

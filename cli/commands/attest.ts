@@ -53,4 +53,22 @@ export function registerAttest(program: Command, launcher: Launcher): void {
     .option("--policy <file>", "policy to appraise with; the built-in default unless told")
     .addHelpText("after", "\nExamples:\n  ociseal attest policy explain quote.bin --policy policy.json --collateral collateral.json")
     .action(launcher.launch(async () => (await import("../actions/attest-policy.ts")).attestPolicyExplain));
+
+  const collateral = attest.command("collateral").description("what verification needs besides the evidence");
+  withShared(collateral.command("fetch <evidence>"))
+    .description("fetch the collateral of one piece of evidence from Intel or AMD into a bundle")
+    .requiredOption("--out <file>", "bundle to write")
+    .option("--pccs <url>", "ask this PCCS instead of Intel's service")
+    .option("--kds <url>", "ask this service instead of AMD's")
+    .addHelpText("after", "\nExamples:\n  ociseal attest collateral fetch quote.bin --out bundle.json")
+    .action(launcher.launch(async () => (await import("../actions/attest-collateral.ts")).collateralFetch));
+  withShared(collateral.command("import <path...>"))
+    .description("make one bundle of collateral in any known form")
+    .requiredOption("--out <file>", "bundle to write")
+    .addHelpText("after", "\nExamples:\n  ociseal attest collateral import collateral.json vceks/ --out bundle.json")
+    .action(launcher.launch(async () => (await import("../actions/attest-collateral.ts")).collateralImport));
+  withShared(collateral.command("show <path>"))
+    .description("say what a bundle holds, and until when it is good")
+    .addHelpText("after", "\nExamples:\n  ociseal attest collateral show bundle.json")
+    .action(launcher.launch(async () => (await import("../actions/attest-collateral.ts")).collateralShow));
 }

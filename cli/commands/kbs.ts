@@ -1,24 +1,18 @@
 import type { Command } from "commander";
 import { parseCount, withShared, type Launcher } from "../command.ts";
-
-/** Flags of commands that administer a KBS. */
-function withAdmin(command: Command): Command {
-  return withShared(command)
-    .option("--kbs <url>", "Key Broker Service (environment: OCISEAL_KBS_URL)")
-    .option("--admin-token <file>", "file with the administration token")
-    .option("--tls-ca <file>", "trust these certificate authorities too (PEM)")
-    .option("--tls-client-cert <file>", "client certificate (PEM)")
-    .option("--tls-client-key <file>", "key of the client certificate (PEM)");
-}
+import { registerKbsKeys, registerKbsOperations, registerKbsPolicies, withAdmin } from "./kbs-administration.ts";
 
 /** `kbs serve` and the administration of a service. */
 export function registerKbs(program: Command, launcher: Launcher): void {
   const kbs = program.command("kbs").description("the Key Broker Service and its administration");
   withShared(kbs.command("serve"))
     .description("run the service until interrupted; prints one line of JSON when it is ready")
-    .option("--listen <host:port>", "address to listen on; port 0 chooses a free one", "127.0.0.1:8080")
+    .option("--listen <host:port>", "address to listen on (127.0.0.1:8080); port 0 chooses a free one")
     .option("--data <dir>", "folder that keeps everything")
     .option("--config <file>", "configuration file (TOML)")
+    .option("--collateral <path>", "verify TDX, SGX and SNP evidence with this collateral")
+    .option("--fetch-collateral", "verify TDX, SGX and SNP evidence with collateral from Intel and AMD")
+    .option("--appraisal-policy <file>", "attestation policy that hardware evidence must satisfy")
     .option("--dev", "development: sample TEE allowed, admin token generated, loopback only")
     .addHelpText("after", "\nExamples:\n  ociseal kbs serve --dev --data ./kbs\n  ociseal kbs serve --config /etc/ociseal/kbs.toml")
     .action(launcher.launch(async () => (await import("../actions/kbs-serve.ts")).kbsServe));
@@ -44,4 +38,8 @@ export function registerKbs(program: Command, launcher: Launcher): void {
     .option("--dry-run", "only say what would be deleted")
     .addHelpText("after", "\nExamples:\n  ociseal kbs resource delete kbs:///default/key/app --admin-token token")
     .action(launcher.launch(async () => (await import("../actions/kbs-resource.ts")).resourceDelete));
+
+  registerKbsKeys(kbs, launcher);
+  registerKbsPolicies(kbs, launcher);
+  registerKbsOperations(kbs, launcher);
 }

@@ -1,0 +1,107 @@
+import { parseJson } from "../../src/bytes/index.ts";
+import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
+import { readSmallFile } from "../files.ts";
+import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { formatTable } from "../table.ts";
+
+const maxPolicy = 1 << 20;
+
+function languageOf(text: string): "json" | "rego" {
+  return text.trimStart().startsWith("{") ? "json" : "rego";
+}
+
+export const policySet: Action<KbsOptions & { readonly id: string; readonly resources?: string; readonly dryRun?: boolean }> = async (
+  shell,
+  [file = ""],
+  options,
+) => {
+  const text = (await readSmallFile(file, "policy", maxPolicy)).toString("utf8");
+  const language = languageOf(text);
+  const { id, resources } = options;
+  if (options.dryRun !== true)
+    await withAdmin(shell, options, ({ policies }) => policies.put({ id, language, text, resources, signal: shell.signal }));
+  await shell.result(`${options.dryRun === true ? "would set" : "set"} policy ${id} (${language}) on ${resources ?? "all resources"}`, {
+    id,
+    language,
+    resources,
+  });
+};
+
+export const policyGet: Action<KbsOptions> = async (shell, [id = "resource-policy"], options) => {
+  const policy = await withAdmin(shell, options, ({ policies }) => policies.get(id, { signal: shell.signal }));
+  await shell.result(policy.text.trimEnd(), policy);
+};
+
+export const policyList: Action<KbsOptions> = async (shell, _args, options) => {
+  const policies = await withAdmin(shell, options, (admin) => admin.policies.list({ signal: shell.signal }));
+  const rows = policies.map(({ id, language, resources, version, createdAt, createdBy }) => [
+    id,
+    language,
+    resources,
+    String(version),
+    createdAt,
+    createdBy,
+  ]);
+  await shell.result(formatTable(["ID", "LANGUAGE", "RESOURCES", "VERSION", "CREATED", "BY"], rows, shell.stdout.columns), { policies });
+};
+
+export const policyDelete: Action<KbsOptions & { readonly dryRun?: boolean }> = async (shell, [id = ""], options) => {
+  if (options.dryRun !== true) await withAdmin(shell, options, ({ policies }) => policies.delete(id, { signal: shell.signal }));
+  await shell.result(`${options.dryRun === true ? "would delete" : "deleted"} policy ${id}`, { id });
+};
+
+export const policyEvaluate: Action<KbsOptions & { readonly claims?: string; readonly token?: string }> = async (
+  shell,
+  [uri = ""],
+  options,
+) => {
+  const { claims, token } = options;
+  if ((claims === undefined) === (token === undefined)) throw usage("give --claims FILE or --token FILE");
+  const trial = await withAdmin(shell, options, async ({ policies }) =>
+    policies.evaluate({
+      resource: uri.replace(/^kbs:\/\/\//, ""),
+      ...(claims === undefined
+        ? {}
+        : { claims: parseJson(await readSmallFile(claims, "claims"), { maxBytes: maxPolicy, subject: claims }) }),
+      ...(token === undefined ? {} : { token: (await readSmallFile(token, "attestation token", 64 * 1024)).toString("utf8").trim() }),
+      signal: shell.signal,
+    }),
+  );
+  const lines = [`${trial.allow ? "allowed" : "denied"} by ${trial.policy}`, ...trial.reasons.map((reason) => `  ${reason}`)];
+  await shell.result(lines.join("\n"), trial);
+  if (!trial.allow) shell.exitWith("denied");
+};
+
+export const attestationSet: Action<KbsOptions & { readonly id: string }> = async (shell, [file = ""], options) => {
+  const text = (await readSmallFile(file, "policy", maxPolicy)).toString("utf8");
+  const { id } = options;
+  await withAdmin(shell, options, ({ attestationPolicies }) =>
+    attestationPolicies.put({ id, language: languageOf(text), text, signal: shell.signal }),
+  );
+  await shell.result(`set appraisal policy ${id}`, { id });
+};
+
+export const attestationGet: Action<KbsOptions> = async (shell, [id = "default_cpu"], options) => {
+  const policy = await withAdmin(shell, options, ({ attestationPolicies }) => attestationPolicies.get(id, { signal: shell.signal }));
+  await shell.result(policy.text.trimEnd(), policy);
+};
+
+export const referenceSet: Action<KbsOptions & { readonly expires?: string }> = async (shell, [name = "", ...values], options) => {
+  if (values.length === 0) throw usage("no value was given", `ociseal kbs reference set ${name} VALUE…`);
+  const expiresAt = options.expires === undefined ? undefined : new Date(options.expires);
+  if (expiresAt !== undefined && Number.isNaN(expiresAt.getTime())) throw usage("--expires takes a moment like 2027-01-31T12:00:00Z");
+  await withAdmin(shell, options, ({ references }) => references.set({ [name]: values }, { expiresAt, signal: shell.signal }));
+  await shell.result(`set ${values.length} value(s) of ${name}`, { name, values });
+};
+
+export const referenceList: Action<KbsOptions> = async (shell, _args, options) => {
+  const values = await withAdmin(shell, options, ({ references }) => references.list({ signal: shell.signal }));
+  const rows = values.map(({ name, value, expiresAt, expired }) => [name, expired ? "expired" : expiresAt, JSON.stringify(value)]);
+  await shell.result(formatTable(["NAME", "EXPIRES", "VALUES"], rows, shell.stdout.columns), { values });
+};
+
+export const referenceDelete: Action<KbsOptions> = async (shell, [name = ""], options) => {
+  await withAdmin(shell, options, ({ references }) => references.delete(name, { signal: shell.signal }));
+  await shell.result(`deleted ${name}`, { name });
+};
