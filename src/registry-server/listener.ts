@@ -263,7 +263,9 @@ class Request {
     }
     switch (error.how) {
       case "reset":
+        // Alone it first ends the connection in order, and a client may see only that; destroyed at once it is reset.
         socket.resetAndDestroy();
+        socket.destroy();
         return;
       case "close":
         socket.end();
