@@ -29,6 +29,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 const packages: Readonly<Record<string, readonly string[]>> = {
   pg: ["kbs"],
   undici: ["registry", "kbs", "attestation", "signing"],
+  openpgp: ["keywrap"],
   jose: ["keywrap", "kbs"],
   "tar-stream": ["guest", "store"],
   commander: ["cli"],

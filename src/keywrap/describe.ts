@@ -1,6 +1,9 @@
 import { attestationAgentScheme, parseCocoPacket } from "./coco-packet.ts";
 import type { KeyPacket, RecipientDescription } from "./contract.ts";
 import { isKbsUri } from "./kbs-uri.ts";
+import { describeIssuerAndSerial, parsePkcs7 } from "./pkcs7.ts";
+import { pgpRecipientIds } from "./pgp-packets.ts";
+import { parsePkcs11 } from "./pkcs11.ts";
 import { headerText, parseJwe } from "./jwe-form.ts";
 
 /**
@@ -19,8 +22,19 @@ export function describePacket(packet: KeyPacket): readonly RecipientDescription
     const { kid, wrapType, provider } = parseCocoPacket(packet.bytes);
     return [{ scheme, id: kid, kind: provider === "kbs" ? "kbs" : "provider", algorithm: wrapType }];
   }
-  if (scheme === "pkcs7") return [{ scheme, id: undefined, kind: "certificate", algorithm: undefined }];
-  if (scheme === "pgp") return [{ scheme, id: undefined, kind: "pgp", algorithm: undefined }];
-  if (scheme === "pkcs11") return [{ scheme, id: undefined, kind: "pkcs11", algorithm: undefined }];
+  if (scheme === "pkcs7") {
+    return parsePkcs7(packet.bytes).recipients.map(({ issuerAndSerial }) => {
+      return { scheme, id: describeIssuerAndSerial(issuerAndSerial), kind: "certificate", algorithm: "RSA-PKCS1-v1_5" };
+    });
+  }
+  if (scheme === "pgp") return pgpRecipientIds(packet.bytes).map((id) => ({ scheme, id, kind: "pgp", algorithm: undefined }));
+  if (scheme === "pkcs11") {
+    return parsePkcs11(packet.bytes).map(({ hash }) => ({
+      scheme,
+      id: undefined,
+      kind: "pkcs11",
+      algorithm: hash === "sha256" ? "RSA-OAEP-256" : "RSA-OAEP",
+    }));
+  }
   return [{ scheme, id: scheme.slice("provider.".length), kind: "provider", algorithm: undefined }];
 }

@@ -10,3 +10,6 @@ export { describePacket } from "./describe.ts";
 export { withoutRecipients } from "./remove.ts";
 export { parseProviderConfig, type ProviderConfig, type ProviderTarget, type ProviderTls } from "./provider/config.ts";
 export { providerUnwrapper, providerWrapper, type ProviderRequest } from "./provider/provider.ts";
+export { pkcs7Wrapper } from "./pkcs7.ts";
+export { pgpUnwrapper, pgpWrapper, type PgpUnwrapperRequest, type PgpWrapperRequest } from "./pgp.ts";
+export { pkcs11Unwrapper, pkcs11Wrapper, type OaepHash, type OaepToken } from "./pkcs11.ts";

@@ -4,6 +4,7 @@ import type { KeyUnwrapper, KeyWrapper } from "./contract.ts";
 import { KeywrapError } from "./errors.ts";
 import { headerText, parseJwe, type JweForm, type JweRecipient } from "./jwe-form.ts";
 import type { RecipientKey } from "./key-files.ts";
+import { openPkcs7, parsePkcs7 } from "./pkcs7.ts";
 
 /** Key management algorithms for RSA and EC recipients. RSA-OAEP (SHA-1) only on request: needed by ocicrypt-rs alone. */
 export type JweAlgorithm = "RSA-OAEP-256" | "RSA-OAEP" | "ECDH-ES+A256KW";
@@ -78,13 +79,14 @@ export async function writeJwe(
   return Buffer.from(JSON.stringify({ protected: head, encrypted_key, iv, ciphertext, tag }), "utf8");
 }
 
-/** Keys of one holder at hand, for packets of the `jwe` scheme. */
+/** Keys of one holder at hand, for packets of the schemes `jwe` and `pkcs7`; the latter needs no certificate here. */
 export function privateKeyUnwrapper(keys: readonly RecipientKey[], name = "the given private keys"): KeyUnwrapper {
   return {
     name,
     reach: "local",
-    accepts: (scheme) => scheme === "jwe",
+    accepts: (scheme) => scheme === "jwe" || scheme === "pkcs7",
     async unwrap(packet) {
+      if (packet.scheme === "pkcs7") return unwrapPkcs7(packet.bytes, keys);
       const form = parseJwe(packet.bytes);
       let damaged: KeywrapError | undefined;
       for (const recipient of form.recipients) {
@@ -103,6 +105,15 @@ export function privateKeyUnwrapper(keys: readonly RecipientKey[], name = "the g
       return undefined;
     },
   };
+}
+
+function unwrapPkcs7(bytes: Uint8Array, keys: readonly RecipientKey[]): Uint8Array | undefined {
+  const packet = parsePkcs7(bytes);
+  for (const key of keys) {
+    const plaintext = openPkcs7(packet, key);
+    if (plaintext !== undefined) return plaintext;
+  }
+  return undefined;
 }
 
 /** The keys that may fit: the one with the thumbprint, else, as `kid` may be anything, all of the type. */

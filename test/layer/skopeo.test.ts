@@ -2,6 +2,7 @@ import { createPublicKey, randomBytes, type KeyObject } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { generateKey } from "openpgp";
 import { afterAll, describe, expect, it } from "vitest";
 import {
   brokerUnwrapper,
@@ -10,6 +11,8 @@ import {
   keksAtHand,
   parsePrivateKey,
   parsePublicKey,
+  pgpWrapper,
+  pkcs7Wrapper,
   privateKeyUnwrapper,
   type KeyUnwrapper,
   type KeyWrapper,
@@ -17,6 +20,7 @@ import {
 import { openLayer, sealLayer } from "../../src/layer/index.ts";
 import { missingPeers } from "../peers.ts";
 import { openerOf, read } from "../cipher/bytes.ts";
+import { rsaCertificatePem } from "../keywrap/certificate.ts";
 import { ec, rsa } from "../keywrap/keys.ts";
 import { addBlob, plainImage, readBlob, readImage, run, writeImage, type Layout } from "./layout.ts";
 
@@ -57,6 +61,7 @@ const pairs: readonly KeyPair[] = [
   return { name, key, publicFile, privateFile };
 });
 
+const pgpKey = generateKey({ userIDs: [{ name: "Al", email: "al@example.test" }], type: "rsa", rsaBits: 2048, format: "binary" });
 const unwrapperOf = (pair: KeyPair): KeyUnwrapper => privateKeyUnwrapper([parsePrivateKey(readFileSync(pair.privateFile))]);
 const wrapperOf = (pair: KeyPair): KeyWrapper => jweWrapper({ publicKey: parsePublicKey(readFileSync(pair.publicFile)) });
 
@@ -126,6 +131,32 @@ for (const skopeo of ["skopeo-1.9", "skopeo-1.18", "skopeo-1.22"] as const) {
       const args = ["--encryption-key", `jwe:${first.publicFile}`, "--encryption-key", `jwe:${second.publicFile}`];
       expect(run(skopeo, "copy", ...args, `oci:${plain.folder}:it`, `oci:${target}:it`)).toMatchObject({ status: 0 });
       for (const pair of [first, second]) await expectOpens(target, unwrapperOf(pair));
+    });
+
+    it("reads our pkcs7 packets, and we read its", async () => {
+      const certificate = join(folder, "certificate.pem");
+      writeFileSync(certificate, rsaCertificatePem);
+      const [pair] = pairs;
+      if (pair === undefined) throw new Error("no keys");
+      const sealed = await seal([pkcs7Wrapper({ certificate: Buffer.from(rsaCertificatePem) })]);
+      const [opened, made] = [fresh(), fresh()];
+      const keys = ["--decryption-key", pair.privateFile, "--decryption-key", certificate];
+      expect(run(skopeo, "copy", ...keys, `oci:${sealed}:it`, `oci:${opened}:it`)).toMatchObject({ status: 0 });
+      expect(readImage(opened).layers).toEqual(plain.layers);
+      expect(run(skopeo, "copy", "--encryption-key", `pkcs7:${certificate}`, `oci:${plain.folder}:it`, `oci:${made}:it`)).toMatchObject({
+        status: 0,
+      });
+      await expectOpens(made, unwrapperOf(pair));
+    });
+
+    it("reads our pgp packets", async () => {
+      const keyring = join(folder, "secret.gpg");
+      const pgp = await pgpKey;
+      writeFileSync(keyring, pgp.privateKey);
+      const sealed = await seal([await pgpWrapper({ keys: pgp.publicKey, select: "al@example.test" })]);
+      const opened = fresh();
+      expect(run(skopeo, "copy", "--decryption-key", keyring, `oci:${sealed}:it`, `oci:${opened}:it`)).toMatchObject({ status: 0 });
+      expect(readImage(opened).layers).toEqual(plain.layers);
     });
   });
 }
