@@ -1,4 +1,4 @@
-import { isDigest, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
+import { compose, isDigest, verifyContent, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import {
   guessManifestMediaType,
   isIndexMediaType,
@@ -9,12 +9,13 @@ import {
 } from "../oci/index.ts";
 import type { BlobArea, IndexArea } from "./areas.ts";
 import { bytesStream } from "./bytes-stream.ts";
+import { wrapReadErrors } from "./disk/content-file.ts";
 import type { BlobSource, CallOptions, ContentStore, FetchOptions, IngestRequest, PushOutcome, ReferrersFilter } from "./content-store.ts";
 import { checkSignal, StoreError } from "./errors.ts";
 import { checkName, findEntry, namesOf, onlyOne, refNameOf, withEntry, withoutDigest, withoutName, withTag } from "./index-entries.ts";
 import { readBlob, readDocument } from "./read.ts";
 import { asReferrer, fallbackTagOf, isReferrersTag, type ReferrerFacts } from "./referrers.ts";
-import { ensureVerified, verifiedStream } from "./verified-stream.ts";
+import { ensureVerified, markVerified } from "./verified-stream.ts";
 
 /** A store made of a list of manifests and a place for content: what memory, layouts and archives have in common. */
 export class IndexedStore implements ContentStore {
@@ -46,7 +47,9 @@ export class IndexedStore implements ContentStore {
     checkSignal(options.signal);
     const stream = await this.#blobs.open(target, options);
     if (stream === undefined) throw notFound(target.digest, this.name);
-    return options.range === undefined ? verifiedStream(stream, target, `content ${target.digest} of ${this.name}`) : stream;
+    const reading = wrapReadErrors(`reading ${target.digest} of ${this.name}`);
+    if (options.range !== undefined) return compose(stream, reading);
+    return markVerified(compose(stream, reading, verifyContent(target, `content ${target.digest} of ${this.name}`)), target);
   }
 
   async exists(target: Descriptor, options: CallOptions = {}): Promise<boolean> {

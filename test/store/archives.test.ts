@@ -16,7 +16,7 @@ import {
   readManifest,
   type ContentStore,
 } from "../../src/store/index.ts";
-import { TarFile } from "../../src/store/tar-file.ts";
+import { TarFile } from "../../src/store/archive/tar-file.ts";
 import { codeOf } from "./contract.ts";
 import { put, putImage, putMultiPlatform } from "./images.ts";
 import { temporaryFolder } from "./temporary.ts";

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { collect, digestOf, type Digest } from "../../src/bytes/index.ts";
 import { mediaTypes, serializeJson, type Descriptor } from "../../src/oci/index.ts";
 import { bytesStream, copyGraph, memoryStore, openLayout, withFileLock } from "../../src/store/index.ts";
-import { newOwner } from "../../src/store/owner.ts";
+import { newOwner } from "../../src/store/disk/owner.ts";
 import { codeOf } from "./contract.ts";
 import { put, putImage, putMultiPlatform } from "./images.ts";
 import { temporaryFolder } from "./temporary.ts";

@@ -1,14 +1,15 @@
-import { compose, type ByteStream, type Digest } from "../bytes/index.ts";
-import { ToolError } from "../errors/index.ts";
-import { isForeignLayerMediaType, isManifestMediaType, type Descriptor } from "../oci/index.ts";
-import { bytesStream } from "./bytes-stream.ts";
-import type { BlobSource, CallOptions, ContentReader, ContentWriter } from "./content-store.ts";
+import { compose, type ByteStream, type Digest } from "../../bytes/index.ts";
+import { ToolError } from "../../errors/index.ts";
+import { isForeignLayerMediaType, isManifestMediaType, type Descriptor } from "../../oci/index.ts";
+import { bytesStream } from "../bytes-stream.ts";
+import type { BlobSource, CallOptions, ContentReader, ContentWriter } from "../content-store.ts";
 import { CopyTally, type CopyEvent, type CopyOutcome, type CopySummary } from "./copy-events.ts";
-import { checkSignal, CopyError, StoreError, type CopySide } from "./errors.ts";
+import { checkSignal, CopyError, StoreError, type CopySide } from "../errors.ts";
 import { newLimiter, runAll, type Limiter } from "./limiter.ts";
-import { readBlob, readDocument, type StoredDocument } from "./read.ts";
-import { companionSuffixes, fallbackTagOf } from "./referrers.ts";
-import { isVerifiedFor, markVerified } from "./verified-stream.ts";
+import { withLocalFile } from "../disk/local-file.ts";
+import { readBlob, readDocument, type StoredDocument } from "../read.ts";
+import { companionSuffixes, fallbackTagOf } from "../referrers.ts";
+import { isVerifiedFor, markVerified } from "../verified-stream.ts";
 
 /** Bounds on an image graph that somebody else made. */
 export const graphLimits = { maxDepth: 8, maxObjects: 200_000 } as const;
@@ -117,7 +118,7 @@ class CopyRun {
       this.#blobs.run(async () => {
         this.#found(target, "blob");
         if (isForeignLayerMediaType(target.mediaType) && !(await this.#atSource(target))) this.#finished(target, "skipped");
-        else await this.#push(target, () => this.#open(target));
+        else await this.#push(target, () => this.#open(target), this.#request.from.localPath(target));
       }),
     );
   }
@@ -128,10 +129,10 @@ class CopyRun {
     return bytesStream(await readBlob(from, target, { maxBytes: target.size, subject: "content" }));
   }
 
-  async #push(target: Descriptor, open: BlobSource): Promise<void> {
+  async #push(target: Descriptor, open: BlobSource, localPath?: string): Promise<void> {
     const source = new ObservedSource(target, open, (event) => this.#report(event));
     try {
-      const outcome = await this.#request.to.push(target, () => source.open(), { signal: this.#signal });
+      const outcome = await this.#request.to.push(target, source.asBlobSource(localPath), { signal: this.#signal });
       this.#finished(target, outcome);
     } catch (error) {
       throw this.#failure(source.failure === undefined ? "destination" : "source", target.digest, source.failure?.error ?? error);
@@ -229,9 +230,27 @@ class ObservedSource {
     this.#report = report;
   }
 
-  async open(): Promise<ByteStream> {
+  /** As `push` takes it; a destination that is a file may take a file's bytes without the stream. */
+  asBlobSource(localPath: string | undefined): BlobSource {
+    const source = () => this.#openStream();
+    if (localPath === undefined) return source;
+    return withLocalFile(source, {
+      path: localPath,
+      onStart: () => this.#start(),
+      onMoved: (size) => this.#report({ kind: "moved", descriptor: this.#target, size }),
+      onFailure: (error) => {
+        this.failure = { error };
+      },
+    });
+  }
+
+  #start(): void {
     this.failure = undefined;
     this.#report({ kind: "started", descriptor: this.#target });
+  }
+
+  async #openStream(): Promise<ByteStream> {
+    this.#start();
     try {
       const stream = await this.#open();
       const observed = compose(stream, (source) => this.#observe(source));

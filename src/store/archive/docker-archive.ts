@@ -1,15 +1,15 @@
 import { resolve } from "node:path";
-import { digestOf, newHasher, parseJson, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
-import { isTag, manifestLimits, mediaTypes, parseImageConfig, parseImageName, serializeJson, type Descriptor } from "../oci/index.ts";
-import type { BlobArea, IndexArea } from "./areas.ts";
-import { bytesStream } from "./bytes-stream.ts";
-import type { CallOptions, ContentStore, FetchOptions } from "./content-store.ts";
-import { ioError, StoreError } from "./errors.ts";
-import { refNameAnnotation } from "./index-entries.ts";
-import { IndexedStore, notFound } from "./indexed-store.ts";
+import { digestOf, newHasher, parseJson, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
+import { isTag, manifestLimits, mediaTypes, parseImageConfig, parseImageName, serializeJson, type Descriptor } from "../../oci/index.ts";
+import type { BlobArea, IndexArea } from "../areas.ts";
+import { bytesStream } from "../bytes-stream.ts";
+import type { CallOptions, ContentStore, FetchOptions } from "../content-store.ts";
+import { ioError, StoreError } from "../errors.ts";
+import { refNameAnnotation } from "../index-entries.ts";
+import { IndexedStore, notFound } from "../indexed-store.ts";
 import { readOciLayout } from "./oci-archive.ts";
 import { compressionOf, openTar, type ArchiveLimits } from "./open-tar.ts";
-import { ReadOnlyBlobs, ReadOnlyIndex } from "./read-only.ts";
+import { ReadOnlyBlobs, ReadOnlyIndex } from "../read-only.ts";
 import type { TarFile, TarFileMember } from "./tar-file.ts";
 import { malformedTar } from "./tar-header.ts";
 

@@ -3,16 +3,16 @@ import { createReadStream } from "node:fs";
 import { open, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { pack, type Pack } from "tar-stream";
-import { digestAlgorithmOf, encodedOf, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
-import { manifestLimits, mediaTypes, parseIndex, type Descriptor } from "../oci/index.ts";
-import { syncDirectory, writeAll } from "./atomic-file.ts";
-import type { CallOptions, ContentStore, FetchOptions } from "./content-store.ts";
-import { ioError, StoreError } from "./errors.ts";
-import { IndexedStore } from "./indexed-store.ts";
-import { checkLayoutVersion, listBlobs, openLayout, type LayoutStore } from "./layout-store.ts";
+import { digestAlgorithmOf, encodedOf, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
+import { manifestLimits, mediaTypes, parseIndex, type Descriptor } from "../../oci/index.ts";
+import { syncDirectory, writeAll } from "../disk/atomic-file.ts";
+import type { CallOptions, ContentStore, FetchOptions } from "../content-store.ts";
+import { ioError, StoreError } from "../errors.ts";
+import { IndexedStore } from "../indexed-store.ts";
+import { checkLayoutVersion, listBlobs, openLayout, type LayoutStore } from "../disk/layout-store.ts";
 import { openTar, type ArchiveLimits } from "./open-tar.ts";
-import { ReadOnlyBlobs, ReadOnlyIndex } from "./read-only.ts";
-import { sweepStaging, temporaryName } from "./staging-folder.ts";
+import { ReadOnlyBlobs, ReadOnlyIndex } from "../read-only.ts";
+import { sweepStaging, temporaryName } from "../disk/staging-folder.ts";
 import type { TarFile } from "./tar-file.ts";
 
 export interface ArchiveRequest extends ArchiveLimits {

@@ -1,5 +1,5 @@
 import { constants, open } from "node:fs/promises";
-import { StoreError, systemCode } from "./errors.ts";
+import { StoreError, systemCode } from "../errors.ts";
 
 /**
  * A small regular file whole, `undefined` when it is not there. A pipe or device is not read. Throws `ERR_STORE_LIMIT`

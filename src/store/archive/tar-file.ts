@@ -1,8 +1,8 @@
 import { constants, open, type FileHandle } from "node:fs/promises";
 import { Readable } from "node:stream";
-import type { ByteStream } from "../bytes/index.ts";
-import type { FetchOptions } from "./content-store.ts";
-import { ioError, StoreError } from "./errors.ts";
+import type { ByteStream } from "../../bytes/index.ts";
+import type { FetchOptions } from "../content-store.ts";
+import { ioError, StoreError } from "../errors.ts";
 import { malformedTar, parsePax, parseTarHeader, tarBlock } from "./tar-header.ts";
 
 /** Bounds on an archive that somebody else made. */

@@ -1,6 +1,6 @@
 import { link, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
-import { checkSignal, ioError, StoreError, systemCode } from "./errors.ts";
+import { checkSignal, ioError, StoreError, systemCode } from "../errors.ts";
 import { livenessOf, newOwner, processIdOf } from "./owner.ts";
 
 /** How long to wait for somebody else's lock. */

@@ -1,16 +1,17 @@
 import { createReadStream, statSync } from "node:fs";
 import { mkdir, open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { compose, newHasher, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
-import type { BlobArea } from "./areas.ts";
+import { newHasher, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
+import type { BlobArea } from "../areas.ts";
 import { syncDirectory, writeAll } from "./atomic-file.ts";
-import { bytesStream } from "./bytes-stream.ts";
-import type { BlobSource, CallOptions, FetchOptions, IngestRequest } from "./content-store.ts";
-import { discard, fileHasDigest, forceFile, isAbsent, openRegular, readSize, readWhole, wrapReadErrors } from "./content-file.ts";
-import { checkSignal, ioError, StoreError } from "./errors.ts";
-import { newLimiter } from "./limiter.ts";
+import { bytesStream } from "../bytes-stream.ts";
+import type { BlobSource, CallOptions, FetchOptions, IngestRequest } from "../content-store.ts";
+import { discard, fileHasDigest, forceFile, isAbsent, openRegular, readSize, readWhole } from "./content-file.ts";
+import { checkSignal, ioError, StoreError } from "../errors.ts";
+import { newLimiter } from "../copy/limiter.ts";
+import { copyLocalFile, localFileOf } from "./local-file.ts";
 import { StagingFolder, type Remains } from "./staging-folder.ts";
-import { ensureVerified } from "./verified-stream.ts";
+import { ensureVerified } from "../verified-stream.ts";
 
 /**
  * When written blobs are forced to disk.
@@ -96,8 +97,7 @@ export class BlobFiles implements BlobArea {
     const { handle, size } = opened;
     if (size <= pieceSize && range === undefined) return bytesStream(await readWhole(handle, `reading ${address.digest}`));
     const part = range === undefined ? {} : { start: range.start, end: range.end - 1 };
-    const file = createReadStream("", { fd: handle, highWaterMark: readSize, ...part });
-    return compose(file, wrapReadErrors(`reading ${address.digest}`));
+    return createReadStream("", { fd: handle, highWaterMark: readSize, ...part });
   }
 
   async put(address: ContentAddress, source: BlobSource, options: CallOptions): Promise<"pushed" | "present"> {
@@ -122,9 +122,15 @@ export class BlobFiles implements BlobArea {
       this.#unforced.add(this.#request.place(address.digest));
       return "present";
     }
-    const stream = ensureVerified(await source(), address, `content ${address.digest}`);
-    const ignore = () => undefined;
-    await this.#write(stream, ignore, signal, () => address);
+    const file = localFileOf(source);
+    if (file !== undefined) await this.#store((handle) => copyLocalFile(file, handle, address, signal).then(() => address));
+    else
+      await this.#write(
+        ensureVerified(await source(), address, `content ${address.digest}`),
+        () => undefined,
+        signal,
+        () => address,
+      );
     return "pushed";
   }
 
@@ -198,38 +204,40 @@ export class BlobFiles implements BlobArea {
     signal: AbortSignal | undefined,
     addressOf: () => ContentAddress,
   ): Promise<ContentAddress> {
-    let path: string | undefined;
     try {
-      path = await this.#staging.newPath();
-      const address = await this.#fill(path, source, observe, signal, addressOf);
-      await this.#rename(path, address);
-      return address;
+      return await this.#store(async (handle) => {
+        for await (const chunk of source as AsyncIterable<Uint8Array>) {
+          checkSignal(signal);
+          observe(chunk);
+          await writeAll(handle, chunk).catch((cause: unknown) => Promise.reject(ioError(cause, "writing a blob")));
+        }
+        return addressOf();
+      });
     } catch (error) {
       source.destroy();
-      if (path !== undefined) await discard(path);
       throw error;
     }
   }
 
-  async #fill(
-    path: string,
-    source: ByteStream,
-    observe: (chunk: Uint8Array) => void,
-    signal: AbortSignal | undefined,
-    addressOf: () => ContentAddress,
-  ): Promise<ContentAddress> {
-    const handle = await open(path, "wx", 0o644).catch((cause: unknown) => Promise.reject(ioError(cause, "staging a blob")));
+  /** Gives a file its name after `fill` has written and verified it. */
+  async #store(fill: (handle: FileHandle) => Promise<ContentAddress>): Promise<ContentAddress> {
+    const path = await this.#staging.newPath();
     try {
-      for await (const chunk of source as AsyncIterable<Uint8Array>) {
-        checkSignal(signal);
-        observe(chunk);
-        await writeAll(handle, chunk).catch((cause: unknown) => Promise.reject(ioError(cause, "writing a blob")));
+      const handle = await open(path, "wx", 0o644).catch((cause: unknown) => Promise.reject(ioError(cause, "staging a blob")));
+      let address: ContentAddress;
+      try {
+        address = await fill(handle);
+        await this.#forceLarge(handle, address.size).catch((cause: unknown) =>
+          Promise.reject(ioError(cause, `forcing ${address.digest} to disk`)),
+        );
+      } finally {
+        await handle.close();
       }
-      const address = addressOf();
-      await this.#forceLarge(handle, address.size);
+      await this.#rename(path, address);
       return address;
-    } finally {
-      await handle.close();
+    } catch (error) {
+      await discard(path);
+      throw error;
     }
   }
 

@@ -1,17 +1,17 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { digestAlgorithmOf, encodedOf, isDigest, parseJson, type Digest } from "../bytes/index.ts";
-import { manifestLimits, mediaTypes, parseIndex, serializeJson, type Descriptor, type ImageIndex } from "../oci/index.ts";
-import { describeCause, ToolError } from "../errors/index.ts";
-import type { BlobArea, IndexArea } from "./areas.ts";
+import { digestAlgorithmOf, encodedOf, isDigest, parseJson, type Digest } from "../../bytes/index.ts";
+import { manifestLimits, mediaTypes, parseIndex, serializeJson, type Descriptor, type ImageIndex } from "../../oci/index.ts";
+import { describeCause, ToolError } from "../../errors/index.ts";
+import type { BlobArea, IndexArea } from "../areas.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { BlobFiles, type Durability, type StagedBlob } from "./blob-files.ts";
-import type { CallOptions, ContentStore } from "./content-store.ts";
-import { ioError, StoreError, systemCode } from "./errors.ts";
+import type { CallOptions, ContentStore } from "../content-store.ts";
+import { ioError, StoreError, systemCode } from "../errors.ts";
 import { withFileLock } from "./file-lock.ts";
-import { IndexedStore } from "./indexed-store.ts";
-import { ReadOnlyBlobs, ReadOnlyIndex, readOnlyError } from "./read-only.ts";
+import { IndexedStore } from "../indexed-store.ts";
+import { ReadOnlyBlobs, ReadOnlyIndex, readOnlyError } from "../read-only.ts";
 import { readSmallFile } from "./small-file.ts";
 import { lockFileName, ownPrefix, temporaryName } from "./staging-folder.ts";
 

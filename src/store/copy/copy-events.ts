@@ -1,5 +1,5 @@
-import type { Descriptor } from "../oci/index.ts";
-import type { PushOutcome } from "./content-store.ts";
+import type { Descriptor } from "../../oci/index.ts";
+import type { PushOutcome } from "../content-store.ts";
 
 /** `skipped`: a layer that its image says is to be fetched from elsewhere, and the source does not have. */
 export type CopyOutcome = PushOutcome | "skipped";

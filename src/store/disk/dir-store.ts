@@ -1,16 +1,16 @@
 import { readdir, rename, unlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { digestAlgorithmOf, digestOf, encodedOf, isDigest, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
-import { guessManifestMediaType, isManifestMediaType, manifestLimits, type Descriptor } from "../oci/index.ts";
-import type { BlobArea, IndexArea } from "./areas.ts";
+import { digestAlgorithmOf, digestOf, encodedOf, isDigest, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
+import { guessManifestMediaType, isManifestMediaType, manifestLimits, type Descriptor } from "../../oci/index.ts";
+import type { BlobArea, IndexArea } from "../areas.ts";
 import { syncDirectory, writeFileAtomic } from "./atomic-file.ts";
 import { BlobFiles } from "./blob-files.ts";
-import { bytesStream } from "./bytes-stream.ts";
-import type { BlobSource, CallOptions, ContentStore, FetchOptions, IngestRequest } from "./content-store.ts";
-import { ioError, StoreError, systemCode } from "./errors.ts";
-import { IndexedStore, notFound } from "./indexed-store.ts";
-import { ReadOnlyBlobs, ReadOnlyIndex } from "./read-only.ts";
-import { readDocument } from "./read.ts";
+import { bytesStream } from "../bytes-stream.ts";
+import type { BlobSource, CallOptions, ContentStore, FetchOptions, IngestRequest } from "../content-store.ts";
+import { ioError, StoreError, systemCode } from "../errors.ts";
+import { IndexedStore, notFound } from "../indexed-store.ts";
+import { ReadOnlyBlobs, ReadOnlyIndex } from "../read-only.ts";
+import { readDocument } from "../read.ts";
 import { readSmallFile } from "./small-file.ts";
 import { ownPrefix, temporaryName } from "./staging-folder.ts";
 

@@ -1,4 +1,4 @@
-import { StoreError } from "./errors.ts";
+import { StoreError } from "../errors.ts";
 
 /** One header block of a tar file, as far as archives of images need it. */
 export interface TarHeader {

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import type { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createZstdDecompress } from "node:zlib";
-import { limitBytes } from "../bytes/index.ts";
-import { ioError, StoreError } from "./errors.ts";
+import { limitBytes } from "../../bytes/index.ts";
+import { ioError, StoreError } from "../errors.ts";
 import { TarFile } from "./tar-file.ts";
 
 /** How an archive or a layer is compressed, by its first bytes. */

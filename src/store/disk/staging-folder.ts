@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { syncDirectory } from "./atomic-file.ts";
-import { ioError, systemCode } from "./errors.ts";
+import { ioError, systemCode } from "../errors.ts";
 import { endingOf, newOwner } from "./owner.ts";
 
 /** The start of every name that is ours alone and no part of a layout. */

@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
 import { constants, open, unlink, type FileHandle } from "node:fs/promises";
-import { digestAlgorithmOf, newHasher, type ByteStage, type Digest } from "../bytes/index.ts";
-import { ioError, systemCode } from "./errors.ts";
+import { digestAlgorithmOf, newHasher, type ByteStage, type Digest } from "../../bytes/index.ts";
+import { ioError, systemCode } from "../errors.ts";
 
 /** Bytes of one read of a large file. */
 export const readSize = 256 * 1024;
