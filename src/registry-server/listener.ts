@@ -263,9 +263,9 @@ class Request {
     }
     switch (error.how) {
       case "reset":
-        // Alone it first ends the connection in order, and a client may see only that; destroyed at once it is reset.
+        // Node.js 22 resets by way of destroySoon, which first ends the connection in order; a client may see only that.
+        socket.destroySoon = () => void socket.destroy();
         socket.resetAndDestroy();
-        socket.destroy();
         return;
       case "close":
         socket.end();
