@@ -14,6 +14,7 @@ export const layerErrors = {
     category: "integrity",
     summary: "The decrypted layer does not match the digest that was wrapped with its key.",
   },
+  ERR_LAYER_PADDING: { category: "usage", summary: "A layer cannot be padded." },
 } as const satisfies ErrorTable;
 
 export class LayerError extends ToolError<keyof typeof layerErrors> {

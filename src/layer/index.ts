@@ -7,3 +7,4 @@ export { checkSealedLayer, openLayer, type OpenedLayer, type OpenRequest, type S
 export { describeEncryption, type EncryptionDescription } from "./describe.ts";
 export { rewrapLayer, type RewrappedLayer, type RewrapRequest } from "./rewrap.ts";
 export { openFile, sealFile, type LayerFileRequest, type OpenedFile } from "./files.ts";
+export { padLayer, paddedSize, padmeSize } from "./padding.ts";
