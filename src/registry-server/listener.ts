@@ -263,8 +263,6 @@ class Request {
     }
     switch (error.how) {
       case "reset":
-        // Node.js 22 resets by way of destroySoon, which first ends the connection in order; a client may see only that.
-        socket.destroySoon = () => void socket.destroy();
         socket.resetAndDestroy();
         return;
       case "close":
