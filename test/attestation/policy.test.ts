@@ -110,7 +110,9 @@ describe("parsing a policy", () => {
   });
 
   it("refuses other versions, and members twice", () => {
-    expect(() => parsePolicy("[]")).toThrow("JSON object");
+    expect(() => parsePolicy("[]")).toThrow(
+      expect.objectContaining({ code: "ERR_ATTESTATION_POLICY_MALFORMED", category: "usage" }) as Error,
+    );
     expect(() => parsePolicy('{"apiVersion":"v2","tdx":{}}')).toThrow("policy.apiVersion");
     expect(() => parsePolicy('{"version":"2.0","tee_type":"tdx"}')).toThrow("policy.version");
     expect(() => parsePolicy('{"version":"1.0","tee_type":"tdx","tee_type":"snp"}')).toThrow("repeats");
