@@ -176,7 +176,7 @@ class Transfer {
       return 0;
     }
     if (reply.headers.mediaType() === "text/html" && length !== size) throw this.#protocol("a blob was answered with a web page");
-    if (length !== undefined && length !== size && reply.headers.one("content-encoding") === undefined) {
+    if (length !== undefined && length !== size) {
       throw new RegistryError("ERR_REGISTRY_PROTOCOL", {
         message: `${this.#subject} has ${length} bytes at the registry, its descriptor says ${size}`,
         hint: "the image is broken, or the registry or a proxy changed it; push it again",

@@ -38,6 +38,19 @@ export function isTransient(error: unknown): boolean {
   return !(error instanceof ToolError) && codeOf(error) in transient;
 }
 
+const unknownIssuer: ReadonlySet<string> = new Set([
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+]);
+
+/** Whether a handshake failed only because the certificate's issuer is not among the trusted ones. */
+export function isUnknownIssuer(error: unknown): boolean {
+  return unknownIssuer.has(codeOf(error));
+}
+
 /** Turns what Node.js or undici threw into an error of ours. `what` says which request: "GET /v2/… at host". */
 export function networkError(error: unknown, what: string, signal: AbortSignal | undefined): ToolError {
   if (error instanceof ToolError) return error;

@@ -5,7 +5,7 @@ import { mayPoint, reachOf, type Reach } from "./addresses.ts";
 import { RegistryError } from "./errors.ts";
 import { defaultConcurrency, registryLimits, type RegistryTimeouts, type TransportOptions } from "./options.ts";
 import { proxyFor } from "./proxy.ts";
-import { readCertsDir, secureContext } from "./tls-material.ts";
+import { readCertsDir, secureContext, type Roots } from "./tls-material.ts";
 
 /** For whom a connection is made. */
 export type ConnectionPurpose =
@@ -19,6 +19,7 @@ export class Pools {
   readonly #options: TransportOptions;
   readonly #timeouts: RegistryTimeouts;
   readonly #pools = new Map<string, Dispatcher>();
+  #roots: Roots = "default";
 
   constructor(options: TransportOptions, timeouts: RegistryTimeouts) {
     this.#options = options;
@@ -34,6 +35,23 @@ export class Pools {
     const pool = this.#open(url, purpose);
     this.#pools.set(key, pool);
     return pool;
+  }
+
+  /**
+   * From now on the system's CAs are trusted as well as Node's own; `false` when they already are.
+   *
+   * Reading them takes a third of a second on some systems, so it happens when a certificate was not known otherwise.
+   */
+  trustSystem(): boolean {
+    if (this.#roots === "default-and-system") return false;
+    this.#roots = "default-and-system";
+    for (const [key, pool] of this.#pools) {
+      if (!key.includes(" https:")) continue;
+      this.#pools.delete(key);
+      // Others may still use it; it ends when they are done.
+      pool.close().catch(() => undefined);
+    }
+    return true;
   }
 
   async destroy(): Promise<void> {
@@ -52,7 +70,7 @@ export class Pools {
     const common = { allowH2: false, pipelining: 1, maxHeaderSize: registryLimits.headers, connections } as const;
     const proxy = proxyFor(url, this.#options.proxy);
     if (proxy === undefined) return new Pool(url.origin, { ...common, connect: { timeout, ...tls, ...verify, ...guard } });
-    const roots = { secureContext: secureContext({ ca: this.#options.ca ?? [], client: [] }) };
+    const roots = { secureContext: secureContext({ ca: this.#options.ca ?? [], client: [] }, this.#roots) };
     return new ProxyAgent({
       ...common,
       uri: proxy.href,
@@ -66,10 +84,13 @@ export class Pools {
     // The administrator put these there for this very host, so they belong to it whoever sent us there.
     const own = readCertsDir(this.#options.certsDirs ?? [], host);
     const everywhere = this.#options.clientCertificate;
-    return secureContext({
-      ca: [...(this.#options.ca ?? []), ...own.ca],
-      client: [...own.client, ...(everywhere === undefined || purpose.kind === "pointed-to" ? [] : [everywhere])],
-    });
+    return secureContext(
+      {
+        ca: [...(this.#options.ca ?? []), ...own.ca],
+        client: [...own.client, ...(everywhere === undefined || purpose.kind === "pointed-to" ? [] : [everywhere])],
+      },
+      this.#roots,
+    );
   }
 }
 

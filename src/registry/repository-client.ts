@@ -4,7 +4,7 @@ import { RegistryError } from "./errors.ts";
 import { networkError, isTransient } from "./network-errors.ts";
 import type { ConnectionPurpose } from "./pools.ts";
 import { nextHop } from "./redirects.ts";
-import { redactUrl } from "./redact.ts";
+import { redactText, redactUrl } from "./redact.ts";
 import { discard, failureOf, readDocument } from "./replies.ts";
 import { Backoff, parseRetryAfter, pause, transientStatuses } from "./retry.ts";
 import type { Scopes } from "./scopes.ts";
@@ -140,7 +140,7 @@ export class RepositoryClient {
         reply = await this.#follow(call, authorization.header, deadlineMs);
       }
     }
-    if (call.expect.includes(reply.status)) return reply;
+    if (call.expect.includes(reply.status)) return refuseEncoded(reply, call);
     const asked = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
     const { status } = reply;
     const signedIn = authorization.header !== undefined;
@@ -178,6 +178,17 @@ export class RepositoryClient {
       url = next;
     }
   }
+}
+
+/** A digest is of the stored bytes; an answer that was compressed on the way (some proxies do, unasked) is other bytes. */
+function refuseEncoded(reply: Reply, call: Call): Reply {
+  const encoding = reply.headers.one("content-encoding") ?? "identity";
+  if (call.method === "HEAD" || encoding.toLowerCase() === "identity") return reply;
+  reply.body.destroy();
+  throw new RegistryError("ERR_REGISTRY_PROTOCOL", {
+    message: `${call.subject}: the answer is encoded (${redactText(encoding, 40)}) although we did not accept that`,
+    hint: "switch compression off in the proxy before the registry",
+  });
 }
 
 /** A status that may go away; internal to the retry loop. */

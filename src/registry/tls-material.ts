@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createSecureContext, getCACertificates, rootCertificates, type SecureContext } from "node:tls";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { describeCause } from "../errors/index.ts";
 import { RegistryError } from "./errors.ts";
 
@@ -62,19 +62,22 @@ function listFolder(path: string): readonly string[] | undefined {
   }
 }
 
+/** Whose CAs are trusted besides the given ones: Node's own (with NODE_EXTRA_CA_CERTS), or the system's too. */
+export type Roots = "default" | "default-and-system";
+
 /**
- * A TLS context that trusts Node's and the system's certificates and the given ones.
- *
- * Parsing 140 root certificates takes tens of milliseconds, so a context is made once per host, not per connection.
+ * A TLS context. One is made per host, not per connection: parsing a few hundred root certificates takes a tenth of a
+ * second. Without other CAs than Node's own they are not parsed here at all.
  * Throws `ERR_REGISTRY_CONFIG_MALFORMED` for what OpenSSL cannot read.
  */
-export function secureContext(material: TlsMaterial): SecureContext {
+export function secureContext(material: TlsMaterial, roots: Roots): SecureContext {
   const [first] = material.client;
-  const ca = [...new Set([...defaultRoots(), ...material.ca.map(toText)])];
+  const own = material.ca.map(toText);
+  const ca = own.length === 0 && roots === "default" ? {} : { ca: [...new Set([...rootsOf(roots), ...own])] };
   try {
     return createSecureContext({
       minVersion: "TLSv1.2",
-      ca,
+      ...ca,
       ...(first === undefined ? {} : { cert: toText(first.cert), key: toText(first.key) }),
     });
   } catch (cause) {
@@ -82,11 +85,9 @@ export function secureContext(material: TlsMaterial): SecureContext {
   }
 }
 
-/** What Node trusts (NODE_EXTRA_CA_CERTS included), and what the system trusts (SSL_CERT_FILE included). */
-function defaultRoots(): readonly string[] {
-  // Since Node.js 22.15; `tls.rootCertificates` are Mozilla's alone.
-  if (typeof getCACertificates !== "function") return rootCertificates;
-  return [...getCACertificates("default"), ...getCACertificates("system")];
+function rootsOf(roots: Roots): readonly string[] {
+  const own = getCACertificates("default");
+  return roots === "default" ? own : [...own, ...getCACertificates("system")];
 }
 
 function toText(pem: Pem): string {

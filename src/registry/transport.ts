@@ -5,7 +5,7 @@ import { TokenCache } from "./token-cache.ts";
 import { RegistryError } from "./errors.ts";
 import { ReplyHeaders } from "./headers.ts";
 import { RateLimiter, Semaphore } from "./limiter.ts";
-import { networkError } from "./network-errors.ts";
+import { isUnknownIssuer, networkError } from "./network-errors.ts";
 import {
   defaultConcurrency,
   defaultRetry,
@@ -167,7 +167,10 @@ export class RegistryTransport {
       return { method, status: reply.statusCode, headers, body: reply.body, url };
     } catch (error) {
       deadline.clear();
-      if (body !== undefined && !(body instanceof Uint8Array)) body.destroy();
+      const repeatable = body === undefined || body instanceof Uint8Array;
+      if (!repeatable) body.destroy();
+      // Nothing was sent: the handshake had failed.
+      else if (isUnknownIssuer(error) && this.#pools.trustSystem()) return await this.exchange(exchange);
       throw networkError(error, what, signal);
     }
   }

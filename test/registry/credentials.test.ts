@@ -1,8 +1,10 @@
+import { execFile } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { credentialsFor, credentialsFromFiles, credentialsInOrder, login, logout, RegistryTransport } from "../../src/registry/index.ts";
+import { missingPeers, peer } from "../peers.ts";
 import { errorOf } from "./captures.ts";
 import { answer, startFaultServer, type FaultServer } from "./fault-server.ts";
 
@@ -248,5 +250,40 @@ describe("login and logout", () => {
     const path = join(folder, "auth.json");
     expect(await enter(path)).toEqual({ kind: "file", place: path });
     expect(await errorOf(enter(path, "wrong"))).toMatchObject({ code: "ERR_REGISTRY_UNAUTHORIZED" });
+  });
+});
+
+describe.skipIf(missingPeers("skopeo-1.22"))("with skopeo", () => {
+  let registry: FaultServer;
+  beforeEach(async () => {
+    registry = await startFaultServer();
+    registry.on("GET", /^\/v2\/$/, async (context) => {
+      const good = context.request.headers.authorization === `Basic ${base64("alice:secret:with:colons")}`;
+      await (good ? answer(200, {}, "{}") : answer(401, { "www-authenticate": "Basic realm=x" }))(context);
+    });
+  });
+  afterEach(() => registry.close());
+  /** Runs beside this process, which has to serve the registry. */
+  const skopeo = (args: readonly string[], input: string) =>
+    new Promise<string>((resolve, reject) => {
+      const child = execFile(peer("skopeo-1.22") ?? "", args, { encoding: "utf8" }, (error, output) =>
+        error === null ? resolve(output) : reject(error),
+      );
+      child.stdin?.end(input);
+    });
+
+  it("reads what skopeo login wrote, and skopeo reads what login wrote", async () => {
+    const theirs = join(folder, "theirs.json");
+    await skopeo(["login", "--tls-verify=false", "--authfile", theirs, "-u", "alice", "--password-stdin", registry.host], alice.password);
+    expect(await credentialsFromFiles([{ path: theirs }])(registry.host, "a/b")).toEqual(alice);
+    const ours = join(folder, "ours.json");
+    const transport = new RegistryTransport();
+    await login({ host: registry.host, credential: alice, file: { path: ours }, transport });
+    await transport.close();
+    expect((await skopeo(["login", "--get-login", "--authfile", ours, registry.host], "")).trim()).toBe("alice");
+    expect(await logout({ host: registry.host, files: [{ path: theirs }] })).toBe("removed");
+    await expect(skopeo(["login", "--get-login", "--authfile", theirs, registry.host], "")).rejects.toThrow("not logged into");
+    await skopeo(["logout", "--authfile", ours, registry.host], "");
+    expect(await credentialsFromFiles([{ path: ours }])(registry.host, "a/b")).toBeUndefined();
   });
 });

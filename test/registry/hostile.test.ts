@@ -368,6 +368,13 @@ describe("a hostile registry", () => {
       await fails(open().push(image.descriptor, image.source), "ERR_REGISTRY_PROTOCOL");
     });
 
+    it("compresses what it sends, unasked", async () => {
+      const blob = randomBlob(100);
+      registry.on("GET", /./, answer(200, { "content-encoding": "gzip", "content-type": mediaTypes.manifest }, "x".repeat(100)));
+      await fails(open().fetch(blob.descriptor), "ERR_REGISTRY_PROTOCOL");
+      await fails(open().resolve("1"), "ERR_REGISTRY_PROTOCOL");
+    });
+
     it("flips a bit of a blob", async () => {
       const blob = randomBlob(200_000);
       const flipped = Buffer.from(blob.bytes);
