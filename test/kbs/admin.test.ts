@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { exportJWK, SignJWT } from "jose";
-import Provider from "oidc-provider";
+import { Provider } from "oidc-provider";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { jwtIssuer, type AdminTokenVerifier, type Grant, type JwtIssuerOptions } from "../../src/kbs/index.ts";
 import { allows, matchesPath } from "../../src/kbs/tokens/grants.ts";
@@ -213,7 +213,7 @@ describe("a real OpenID provider", () => {
     const jwk = { ...(await exportJWK(key.privateKey)), use: "sig", alg: "ES256", kid: `k${Date.now()}${Math.random()}` };
     jwks = { keys: [jwk] };
     const oidc = new Provider(issuer, {
-      jwks: jwks as never,
+      jwks,
       clients: [
         {
           client_id: "ci",
@@ -242,7 +242,8 @@ describe("a real OpenID provider", () => {
       extraTokenClaims: () => ({ groups: ["publisher"] }),
     });
     http.removeAllListeners("request");
-    http.on("request", oidc.callback());
+    const answer = oidc.callback();
+    http.on("request", (request, response) => void answer(request, response));
   };
 
   const token = async (): Promise<string> => {

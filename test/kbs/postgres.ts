@@ -45,7 +45,7 @@ export async function startPostgres(): Promise<TestPostgres> {
   const port = await freePort();
   let child: ChildProcess | undefined;
   const start = async (): Promise<void> => {
-    const started = spawn(join(bin, "postgres"), ["-D", data, "-p", String(port), "-h", "127.0.0.1", "-k", folder], {
+    const started = spawn(join(bin, "postgres"), ["-D", data, "-p", String(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"], {
       ...options,
       stdio: ["ignore", "ignore", "pipe"],
     });

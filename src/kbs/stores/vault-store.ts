@@ -120,10 +120,9 @@ class VaultStore implements SecretStore {
   }
 
   async #names(folder: string): Promise<readonly string[]> {
-    const answer = await this.#session.call(
-      "LIST",
-      folder === "" ? `${this.#mount}/metadata/${this.#folder}` : this.#path("metadata", folder),
-    );
+    const path = folder === "" ? `${this.#mount}/metadata/${this.#folder}` : this.#path("metadata", folder);
+    // The parameter, not the method LIST: proxies pass it.
+    const answer = await this.#session.call("GET", `${path}?list=true`);
     if (answer.status === 404) return [];
     const names = memberAt(answer.value, "data", "keys");
     if (answer.status !== 200 || !Array.isArray(names)) throw this.#session.service.failed("list records", answer);
