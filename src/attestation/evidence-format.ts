@@ -85,6 +85,13 @@ export function evidenceFromJson(value: unknown): RawEvidence {
     throw refuse("EVIDENCE_MALFORMED", { path: "evidence", message: "the evidence is not a JSON object" });
   }
   const record = value as Readonly<Record<string, unknown>>;
+  // What `attest evidence --json` prints.
+  if ("evidence" in record && "tee" in record && typeof record["evidence"] === "object") return bareEvidence(record["evidence"]);
+  return bareEvidence(record);
+}
+
+function bareEvidence(value: unknown): RawEvidence {
+  const record = (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
   if ("quote" in record) {
     const bytes = base64Member(record["quote"], "evidence.quote");
     const found = recogniseBytes(bytes);
@@ -94,6 +101,11 @@ export function evidenceFromJson(value: unknown): RawEvidence {
     return { ...found, eventLog: log === undefined || log === null ? undefined : base64Member(log, "evidence.cc_eventlog") };
   }
   if ("attestation_report" in record) return { tee: "snp", ...reportFromJson(record) };
+  if ("svn" in record)
+    throw refuse("EVIDENCE_UNKNOWN_TEE", {
+      path: "evidence",
+      message: "the evidence is of the sample TEE, which anybody can write: there is nothing to verify",
+    });
   throw refuse("EVIDENCE_UNKNOWN_TEE", { path: "evidence", message: "the evidence has neither a quote nor an attestation_report" });
 }
 

@@ -39,6 +39,25 @@ describe("an SNP report", () => {
     expect(refusals(verify(makeReport({ kind: "VLEK" }), { ...pki, ask: milan.ask }))).toContain("CERTIFICATE_ROLE_WRONG");
   });
 
+  it("takes certificates and lists in PEM, and AMD's chain file as it is served", () => {
+    const crl = `-----BEGIN X509 CRL-----\n${milan.crl.toString("base64")}\n-----END X509 CRL-----\n`;
+    const text = {
+      vek: Buffer.from(pem(milan.vek)),
+      ask: Buffer.from(pem(milan.ask, milan.ark)),
+      ark: Buffer.from(pem(milan.ark)),
+      crl: Buffer.from(crl),
+    };
+    const roots = parseTrustRoots([milan.ark]);
+    expect(refusals(verify(makeReport(), text, { roots }))).toEqual([]);
+    expect(refusals(verify(makeReport(), { ...text, vek: Buffer.from(pem(milan.vek, milan.ask)) }, { roots }))).toEqual([
+      "CERTIFICATE_CHAIN_MALFORMED",
+    ]);
+    expect(refusals(verify(makeReport(), { ...text, ask: Buffer.from(pem(milan.ark, milan.ask)) }, { roots }))).toEqual([
+      "CERTIFICATE_ROLE_WRONG",
+    ]);
+    expect(refusals(verify(makeReport(), { ...text, crl: Buffer.from(pem(milan.ask)) }, { roots }))).toEqual(["PEM_MALFORMED"]);
+  });
+
   it("takes a hardware id in an OCTET STRING", () => {
     expect(verify(makeReport(), amdPki({ hwidForm: "octets" }))).toMatchObject({ verdict: "accept" });
     expect(verify(makeReport({ product: "Turin" }), amdPki({ product: "Turin", hwidForm: "octets" }))).toMatchObject({ verdict: "accept" });

@@ -40,6 +40,11 @@ describe("a file of evidence", () => {
     ["a report in hex", Buffer.from(report.toString("hex")), "snp"],
     ["a report in JSON", Buffer.from(JSON.stringify({ attestation_report: report.toString("base64"), cert_chain: null })), "snp"],
     ["Azure's wrapper", hcl(2, report), "snp"],
+    [
+      "what the command line prints",
+      Buffer.from(JSON.stringify({ tee: "tdx", evidence: { quote: quote.toString("base64"), cc_eventlog: null } })),
+      "tdx",
+    ],
   ])("is recognised as %s", (_what, file, tee) => {
     expect(verify(file)).toMatchObject({ verdict: "accept", tee });
   });
@@ -65,6 +70,7 @@ describe("a file of evidence", () => {
     expect(codes(hcl(4, report))).toContain("EVIDENCE_UNKNOWN_TEE");
     expect(codes(hcl(9, report))).toContain("EVIDENCE_UNKNOWN_TEE");
     expect(codes({ json: { tpm_quote: {} } })).toContain("EVIDENCE_UNKNOWN_TEE");
+    expect(codes({ json: { tee: "sample", evidence: { svn: "1", report_data: "" } } })).toContain("EVIDENCE_UNKNOWN_TEE");
     const unknown = Buffer.from(quote);
     unknown.set(uint32(0x82), 4);
     expect(codes(unknown)).toContain("EVIDENCE_UNKNOWN_TEE");

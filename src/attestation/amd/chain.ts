@@ -1,5 +1,6 @@
 import { checkCurrent, parseRevocationList, type RevocationList } from "../der/crl.ts";
 import { keyUsageBits } from "../der/extensions.ts";
+import { crlDerOf, derOf } from "../der/pem.ts";
 import { checkSignature, rsaPssSha384 } from "../der/signatures.ts";
 import { checkValidity, parseCertificate } from "../der/x509.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
@@ -8,11 +9,11 @@ import { knownIntermediate, type AmdIssuer } from "./known-issuers.ts";
 import { productOfCommonName } from "./products.ts";
 import { parseEndorsementKey, type EndorsementKey } from "./vek.ts";
 
-/** Everything besides the report that SNP verification takes, raw DER. */
+/** Everything besides the report that SNP verification takes: DER, or PEM as users keep files. */
 export interface AmdEndorsements {
   /** VCEK or VLEK. */
   readonly vek?: Uint8Array | undefined;
-  /** ASK or ASVK; with the built-in roots AMD's own is known. */
+  /** ASK or ASVK, alone or with the ARK behind it as AMD's `cert_chain` has it; with the built-in roots AMD's own is known. */
   readonly ask?: Uint8Array | undefined;
   /** Checked against the trusted roots, never trusted; only needed when a list or chain is to be shown whole. */
   readonly ark?: Uint8Array | undefined;
@@ -46,7 +47,7 @@ export function verifyEndorsements(
         hint: "give it with --vek, or fetch it: ociseal attest collateral fetch",
       });
     }
-    return parseEndorsementKey(raw.vek, "endorsements.vek");
+    return parseEndorsementKey(onlyCertificate(raw.vek, "endorsements.vek"), "endorsements.vek");
   });
   if (key === undefined) return undefined;
   const root = sink.attempt(() => findRoot(key, raw.ark, context.roots, at));
@@ -70,7 +71,7 @@ export function verifyEndorsements(
 
 function findRoot(key: EndorsementKey, ark: Uint8Array | undefined, roots: TrustRoots, at: number): AmdIssuer {
   const root = roots.amd.find(({ product }) => product === key.product);
-  const given = ark === undefined ? undefined : parseCertificate(ark, "endorsements.ark");
+  const given = ark === undefined ? undefined : parseCertificate(onlyCertificate(ark, "endorsements.ark"), "endorsements.ark");
   if (root === undefined || (given !== undefined && given.fingerprint !== root.fingerprint)) {
     throw refuse("TRUST_ROOT_UNKNOWN", {
       path: "endorsements.ark",
@@ -99,7 +100,7 @@ function findIntermediate(key: EndorsementKey, ask: Uint8Array | undefined, root
     checkValidity({ ...known, path, subjectCommonName: known.commonName }, at);
     return known;
   }
-  const certificate = parseCertificate(ask, path);
+  const certificate = parseCertificate(firstOfChain(ask, path), path);
   const named = productOfCommonName(certificate.subjectCommonName);
   if (named?.role !== role || named.product !== key.product) {
     throw refuse("CERTIFICATE_ROLE_WRONG", {
@@ -153,7 +154,7 @@ function checkKey(key: EndorsementKey, intermediate: AmdIssuer, at: number): voi
 }
 
 function checkList(bytes: Uint8Array, root: AmdIssuer, intermediate: AmdIssuer | undefined, at: number): RevocationList {
-  const list = parseRevocationList(bytes, "endorsements.crl");
+  const list = parseRevocationList(crlDerOf(bytes, "endorsements.crl"), "endorsements.crl");
   if (list.issuerCommonName !== root.commonName) {
     throw refuse("CRL_WRONG_ISSUER", {
       path: list.path,
@@ -172,4 +173,19 @@ function checkList(bytes: Uint8Array, root: AmdIssuer, intermediate: AmdIssuer |
     });
   }
   return list;
+}
+
+function onlyCertificate(bytes: Uint8Array, path: string): Buffer {
+  const [der, more] = derOf(bytes, path);
+  if (der === undefined || more !== undefined)
+    throw refuse("CERTIFICATE_CHAIN_MALFORMED", { path, message: "the file holds more than the one certificate that belongs here" });
+  return der;
+}
+
+/** ASK first, then at most the ARK; a trailing root is not needed and not believed. */
+function firstOfChain(bytes: Uint8Array, path: string): Buffer {
+  const [der, , more] = derOf(bytes, path);
+  if (der === undefined || more !== undefined)
+    throw refuse("CERTIFICATE_CHAIN_MALFORMED", { path, message: "the file holds more than an intermediate and its root" });
+  return der;
 }

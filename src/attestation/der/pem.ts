@@ -45,8 +45,20 @@ function skipSpace(text: string, from: number): number {
   return at;
 }
 
-/** A certificate given as PEM or DER, the way users hold them in files. */
+/** Certificates given as PEM or DER, the way users hold them in files. */
 export function derOf(bytes: Uint8Array, path: string): readonly Buffer[] {
-  const isPem = Buffer.from(bytes.subarray(0, 64)).toString("latin1").trimStart().startsWith("-----BEGIN");
-  return isPem ? parsePemChain(bytes, path) : [Buffer.from(bytes)];
+  return isPem(bytes) ? parsePemChain(bytes, path) : [Buffer.from(bytes)];
+}
+
+/** A revocation list given as PEM or DER. */
+export function crlDerOf(bytes: Uint8Array, path: string): Buffer {
+  if (!isPem(bytes)) return Buffer.from(bytes);
+  const [der, more] = parsePemBlocks(Buffer.from(bytes).toString("latin1"), "X509 CRL", path);
+  if (der === undefined || more !== undefined)
+    throw refuse("PEM_MALFORMED", { path, message: "a PEM text holds more than one revocation list" });
+  return der;
+}
+
+function isPem(bytes: Uint8Array): boolean {
+  return Buffer.from(bytes.subarray(0, 64)).toString("latin1").trimStart().startsWith("-----BEGIN");
 }
