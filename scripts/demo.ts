@@ -115,21 +115,62 @@ async function demo(): Promise<void> {
   showCiphertext();
   await refused(7, ["decrypt", name, "oci:stolen", "-k", strayKey(), "--quiet"]);
 
-  title("5. The guest: check the signature, attest, get the key, decrypt, unpack");
-  await step(["pull", name, "rootfs", "--verify-key", "cosign.pub", "--kbs", kbsUrl, "--tee", "sample", "--quiet"]);
+  title("5. The operator says which guests may have the key; this one is not among them");
+  const policy = { version: 1, tee: ["sample"], allowed_measurements: ["a-guest-that-was-audited"] };
+  writeFileSync(join(folder, "release.json"), `${JSON.stringify(policy, undefined, 2)}\n`);
+  say(`  release.json: ${JSON.stringify(policy)}`);
+  const setPolicy = [
+    "kbs",
+    "policy",
+    "set",
+    "release.json",
+    "--id",
+    "app",
+    "--resources",
+    "default/app-key/*",
+    "--kbs",
+    kbsUrl,
+    "--admin-token",
+    token,
+  ];
+  await step(setPolicy);
+  const pull = (target: string): readonly string[] => [
+    "pull",
+    name,
+    target,
+    "--verify-key",
+    "cosign.pub",
+    "--kbs",
+    kbsUrl,
+    "--tee",
+    "sample",
+    "--quiet",
+  ];
+  await refused(5, pull("rootfs-1"));
+  mustNotExist("rootfs-1");
+  writeFileSync(join(folder, "release.json"), `${JSON.stringify({ ...policy, allowed_measurements: ["abcde"] }, undefined, 2)}\n`);
+  say("  now with the measurement of this guest (the sample TEE's is always abcde)");
+  await step(setPolicy);
 
-  title("6. A pull that must fail: the image was tampered with");
+  title("6. The guest: check the signature, attest, get the key, decrypt, unpack");
+  await step(pull("rootfs"));
+
+  title("7. A pull that must fail: the image was tampered with");
   tamper();
-  await refused(6, ["pull", name, "rootfs-2", "--verify-key", "cosign.pub", "--kbs", kbsUrl, "--tee", "sample", "--quiet"]);
-  if (existsSync(join(folder, "rootfs-2"))) throw new Error("a refused pull left something behind");
-  say("  nothing was left behind: rootfs-2 does not exist");
+  await refused(6, pull("rootfs-2"));
+  mustNotExist("rootfs-2");
 
-  title("7. The unpacked tree against the original");
+  title("8. The unpacked tree against the original");
   await step(["unpack", "oci:image:app", "original", "--quiet"]);
   const { files, differences } = compareTrees(join(folder, "original"), join(folder, "rootfs"));
   if (differences.length > 0) throw new Error(`the trees differ:\n${differences.slice(0, 20).join("\n")}`);
   say(`  ${files} files, directories and links: identical\n`);
   say("Done. The image left this machine only as ciphertext, and came back whole.");
+}
+
+function mustNotExist(target: string): void {
+  if (existsSync(join(folder, target))) throw new Error("a refused pull left something behind");
+  say(`  nothing was left behind: ${target} does not exist`);
 }
 
 /** The first bytes of the largest blob in the registry. */

@@ -1,0 +1,11 @@
+import { ToolError, type ErrorFacts, type ErrorTable } from "../errors/index.ts";
+
+export const policyErrors = {
+  ERR_POLICY_MALFORMED: { category: "usage", summary: "A resource policy has a member, value or construct that is not understood." },
+} as const satisfies ErrorTable;
+
+export class PolicyError extends ToolError<keyof typeof policyErrors> {
+  constructor(code: keyof typeof policyErrors, facts: ErrorFacts) {
+    super(code, policyErrors[code].category, facts);
+  }
+}
