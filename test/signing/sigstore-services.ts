@@ -23,7 +23,14 @@ type Json = Readonly<Record<string, unknown>>;
 
 const keyPair = () => generateKeyPairSync("ec", { namedCurve: "P-256" });
 
-export async function startSigstoreServices(): Promise<SigstoreServices> {
+export interface ServiceClocks {
+  /** What the timestamp authority believes the time to be. */
+  readonly timestamps?: Date;
+  /** What Fulcio believes the time to be. */
+  readonly certificates?: Date;
+}
+
+export async function startSigstoreServices(clocks: ServiceClocks = {}): Promise<SigstoreServices> {
   const requests: string[] = [];
   const server = createServer((request, response) => {
     void (async () => {
@@ -39,8 +46,8 @@ export async function startSigstoreServices(): Promise<SigstoreServices> {
   const url = `http://127.0.0.1:${port}`;
 
   const ctlog = await initializeCTLog(keyPair());
-  const ca = await initializeCA(keyPair(), ctlog);
-  const tsa = await initializeTSA(keyPair());
+  const ca = await initializeCA(keyPair(), ctlog, clocks.certificates);
+  const tsa = await initializeTSA(keyPair(), clocks.timestamps);
   const rekor1 = new TestLog(`127.0.0.1:${port} - 1`, `127.0.0.1:${port}`);
   const rekor2 = new TestLog("127.0.0.1", "127.0.0.1");
   const fulcio = fulcioHandler(ca);

@@ -5,10 +5,12 @@ import type { SignatureBundle } from "@sigstore/sign";
 import type * as SigstoreSign from "@sigstore/sign";
 import type { CallOptions } from "../../store/index.ts";
 import { SigningError } from "../errors.ts";
-import { publicPemOf } from "../keys/public-key.ts";
+import { keyDetailsOf } from "../keys/key-types.ts";
+import { publicPemOf, spkiOf, type PublicKey } from "../keys/public-key.ts";
 import type { KeySigner } from "../keys/signer.ts";
 import { checkIdentityToken } from "./identity-token.ts";
 import type { KeylessSigner } from "./keyless-signer.ts";
+import { logAtRekorV2, type RekorV2Request } from "./rekor-v2.ts";
 import type { SigningServices } from "./services.ts";
 
 /** What is signed, and what the log is told about it. */
@@ -44,7 +46,11 @@ export async function signKeyless(
   const { signature, key } = await called(fulcioUrl, token, () => fulcio.sign(content.message));
   if (key.$case !== "x509Certificate") throw noService("certificate");
   const certificatePem = new X509Certificate(key.certificate).toString();
-  return { signature, certificatePem, ...(await witness(content, signature, certificatePem, services, token)) };
+  return {
+    signature,
+    certificatePem,
+    ...(await witness(content, signature, { kind: "certificate", pem: certificatePem }, services, token, options)),
+  };
 }
 
 /** Makes a signature by a key known. Throws `ERR_SIGNING_SERVICE`. */
@@ -58,42 +64,71 @@ export async function signLogged(
   return {
     signature,
     certificatePem: undefined,
-    ...(await witness(content, signature, publicPemOf(signer.publicKey.key), services, undefined)),
+    ...(await witness(content, signature, { kind: "key", publicKey: signer.publicKey }, services, undefined, options)),
   };
 }
+
+/** Whose signature it is: a certificate for one signature, or a key. */
+type Verifier = { readonly kind: "certificate"; readonly pem: string } | { readonly kind: "key"; readonly publicKey: PublicKey };
 
 async function witness(
   { message, form }: ContentToSign,
   signature: Buffer,
-  keyPem: string,
+  verifier: Verifier,
   { rekor, timestampUrls }: SigningServices,
   token: string | undefined,
+  { signal }: CallOptions,
 ): Promise<Pick<SignatureEvidence, "logEntry" | "timestamps">> {
   const { RekorWitness, TSAWitness } = await loadSigstoreSign();
-  // At Rekor v2 cosign logs the hash of the signed encoding, as for any other message, and reads nothing else there
-  // (measured with 3.1: a dsse 0.0.2 entry makes it find "no signatures").
+  const digest = createHash("sha256").update(message).digest();
   const bundle: SignatureBundle =
-    form.kind === "envelope" && rekor?.majorApiVersion !== 2
+    form.kind === "envelope"
       ? {
           $case: "dsseEnvelope",
           dsseEnvelope: { payloadType: form.payloadType, payload: form.payload, signatures: [{ keyid: "", sig: signature }] },
         }
-      : {
-          $case: "messageSignature",
-          messageSignature: {
-            messageDigest: { algorithm: HashAlgorithm.SHA2_256, digest: createHash("sha256").update(message).digest() },
-            signature,
-          },
-        };
+      : { $case: "messageSignature", messageSignature: { messageDigest: { algorithm: HashAlgorithm.SHA2_256, digest }, signature } };
   const timestamps: Buffer[] = [];
   for (const url of timestampUrls) {
     const { rfc3161Timestamps } = await called(url, token, () => new TSAWitness({ tsaBaseURL: url, ...network }).testify(bundle));
     timestamps.push(...rfc3161Timestamps.map(({ signedTimestamp }) => Buffer.from(signedTimestamp)));
   }
-  if (rekor === undefined) return { logEntry: undefined, timestamps };
-  const log = new RekorWitness({ rekorBaseURL: rekor.url, majorApiVersion: rekor.majorApiVersion, ...network });
-  const { tlogEntries } = await called(rekor.url, token, () => log.testify(bundle, keyPem));
-  return { logEntry: tlogEntries[0], timestamps };
+  switch (rekor?.majorApiVersion) {
+    case undefined:
+      return { logEntry: undefined, timestamps };
+    case 1: {
+      const log = new RekorWitness({ rekorBaseURL: rekor.url, majorApiVersion: 1, ...network });
+      const pem = verifier.kind === "certificate" ? verifier.pem : publicPemOf(verifier.publicKey.key);
+      const { tlogEntries } = await called(rekor.url, token, () => log.testify(bundle, pem));
+      return { logEntry: tlogEntries[0], timestamps };
+    }
+    case 2:
+      // cosign logs an envelope here as any other message, by the hash of its signed encoding, and reads nothing else
+      // (measured with 3.1: a dsse 0.0.2 entry makes it find "no signatures").
+      return {
+        logEntry: await logAtRekorV2({
+          url: rekor.url,
+          digest,
+          signature,
+          verifier: rekorVerifier(verifier),
+          ...(signal === undefined ? {} : { signal }),
+        }),
+        timestamps,
+      };
+  }
+}
+
+function rekorVerifier(verifier: Verifier): RekorV2Request["verifier"] {
+  switch (verifier.kind) {
+    case "certificate":
+      return { kind: "x509Certificate", der: new X509Certificate(verifier.pem).raw, keyDetails: "PKIX_ECDSA_P256_SHA_256" };
+    case "key":
+      return {
+        kind: "publicKey",
+        der: spkiOf(verifier.publicKey.key),
+        keyDetails: keyDetailsOf(verifier.publicKey.key, verifier.publicKey.type),
+      };
+  }
 }
 
 /**

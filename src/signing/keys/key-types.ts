@@ -1,4 +1,4 @@
-import { createHash, sign, verify, type KeyObject } from "node:crypto";
+import { sign, verify, type KeyObject } from "node:crypto";
 import { SigningError } from "../errors.ts";
 
 /** The key types that cosign knows. */
@@ -12,7 +12,7 @@ interface KeyTypeRow {
   readonly hashes: Readonly<Record<HashRule, string | undefined>>;
   /** Beyond the hashes: the pre-hashed variant that cosign 3 writes for Ed25519. RFC 8032 section 5.1. */
   readonly prehashed: "ed25519ph" | "none";
-  /** PKIX_… name in Sigstore's documents, with the `sha256` rule. */
+  /** Name in Sigstore's documents, with the `sha256` rule; `{bits}` stands for the size of an RSA key. */
   readonly details: string;
 }
 
@@ -25,9 +25,9 @@ interface KeyTypeRow {
  */
 const keyTypes: Readonly<Record<KeyType, KeyTypeRow>> = {
   "ecdsa-p256": { hashes: { sha256: "sha256", curve: "sha256" }, prehashed: "none", details: "PKIX_ECDSA_P256_SHA_256" },
-  "ecdsa-p384": { hashes: { sha256: "sha256", curve: "sha384" }, prehashed: "none", details: "PKIX_ECDSA_P384_SHA_384" },
-  "ecdsa-p521": { hashes: { sha256: "sha256", curve: "sha512" }, prehashed: "none", details: "PKIX_ECDSA_P521_SHA_512" },
-  rsa: { hashes: { sha256: "sha256", curve: "sha256" }, prehashed: "none", details: "PKIX_RSA_PKCS1V15_2048_SHA256" },
+  "ecdsa-p384": { hashes: { sha256: "sha256", curve: "sha384" }, prehashed: "none", details: "PKIX_ECDSA_P384_SHA_256" },
+  "ecdsa-p521": { hashes: { sha256: "sha256", curve: "sha512" }, prehashed: "none", details: "PKIX_ECDSA_P521_SHA_256" },
+  rsa: { hashes: { sha256: "sha256", curve: "sha256" }, prehashed: "none", details: "PKIX_RSA_PKCS1V15_{bits}_SHA256" },
   ed25519: { hashes: { sha256: undefined, curve: undefined }, prehashed: "ed25519ph", details: "PKIX_ED25519" },
 };
 
@@ -80,9 +80,9 @@ export function verifyBytesNow(message: Uint8Array, key: KeyObject, type: KeyTyp
   return [...new Set([hashes.sha256, hashes.curve])].some((hash) => verify(hash, message, key, signature));
 }
 
-/** Digests over a message that a log entry for a key of this type may carry. */
-export function digestsOf(message: Uint8Array): readonly Buffer[] {
-  return ["sha256", "sha384", "sha512"].map((hash) => createHash(hash).update(message).digest());
+/** How Sigstore's documents name a key's algorithm. Source: sigstore/protobuf-specs protos/sigstore_common.proto, `PublicKeyDetails`. */
+export function keyDetailsOf(key: KeyObject, type: KeyType): string {
+  return keyTypes[type].details.replace("{bits}", String(key.asymmetricKeyDetails?.modulusLength ?? ""));
 }
 
 // node:crypto has no Ed25519ph, and only cosign 3 writes it: whoever verifies it installs the package.
