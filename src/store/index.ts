@@ -27,3 +27,4 @@ export type { ArchiveLimits } from "./archive/open-tar.ts";
 export { newLimiter, runAll, type Limiter } from "./copy/limiter.ts";
 export { copyGraph, graphLimits, type CopyRequest } from "./copy/copy-graph.ts";
 export type { CopyEvent, CopyOutcome, CopySummary } from "./copy/copy-events.ts";
+export { selectPlatforms, type Selection } from "./copy/select-platforms.ts";

@@ -1,11 +1,13 @@
-import type { Descriptor, ImageName } from "../oci/index.ts";
+import type { Descriptor, ImageName, Platform } from "../oci/index.ts";
 import type { CredentialSource, RegistriesConf, RegistryTransport } from "../registry/index.ts";
-import { copyGraph, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
+import { copyGraph, selectPlatforms, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
 import { checkDigest, openImage, type OpenedImage } from "./open-image.ts";
 
 export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referrers" | "concurrency" | "onProgress"> {
   readonly source: ImageName;
   readonly destination: ImageName;
+  /** Only these; all when absent or empty. See `selectPlatforms` for what the root then is. */
+  readonly platforms?: readonly Platform[] | undefined;
   readonly transport: RegistryTransport;
   readonly sourceCredentials?: CredentialSource | undefined;
   readonly destinationCredentials?: CredentialSource | undefined;
@@ -21,26 +23,17 @@ export interface CopiedImage extends CopySummary {
  * the destination moves last. Throws what {@link openImage} and `copyGraph` throw.
  */
 export async function copyImage(request: CopyImageRequest): Promise<CopiedImage> {
-  const { transport, signal } = request;
-  const from = await openImage(request.source, {
-    access: "read",
-    transport,
-    credentials: request.sourceCredentials,
-    registriesConf: request.registriesConf,
-    ...withSignal(signal),
-  });
+  const { transport, registriesConf, signal } = request;
+  const shared = { transport, registriesConf, ...withSignal(signal) };
+  const from = await openImage(request.source, { ...shared, access: "read", credentials: request.sourceCredentials });
   try {
-    const root = await from.store.resolve(from.reference, withSignal(signal));
-    const to = await openImage(request.destination, {
-      access: "write",
-      transport,
-      credentials: request.destinationCredentials,
-      registriesConf: request.registriesConf,
-    });
+    const whole = await from.store.resolve(from.reference, withSignal(signal));
+    const { from: reader, root } = await selectPlatforms(from.store, whole, request.platforms ?? [], withSignal(signal));
+    const to = await openImage(request.destination, { ...shared, access: "write", credentials: request.destinationCredentials });
     try {
       checkDigest(to, root);
       const summary = await copyGraph({
-        from: from.store,
+        from: reader,
         to: copyTarget(from, to),
         root,
         tags: namesAt(to, root),

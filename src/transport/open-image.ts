@@ -19,7 +19,7 @@ export interface ImageContext extends CallOptions {
   /** Connections, limits and tokens that all images of a command share; closed by who made it. */
   readonly transport: RegistryTransport;
   readonly credentials?: CredentialSource | undefined;
-  /** Mirrors for reading, other locations, blocked namespaces. */
+  /** registries.conf: mirrors for reading, other locations, blocked namespaces. */
   readonly registriesConf?: RegistriesConf | undefined;
   /** What a compressed archive may unpack to, in bytes; 256 GiB unless told. */
   readonly maxUnpackedSize?: number | undefined;
