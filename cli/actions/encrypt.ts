@@ -78,6 +78,7 @@ export const encrypt: Action<EncryptOptions> = async (shell, [source = "", desti
           platforms,
           engine,
           mode,
+          profile: options.profile === "coco" || options.profile === "ocicrypt" ? options.profile : undefined,
           history: options.stripHistory === true ? "strip" : "keep",
           convergentSecret: options.convergent === undefined ? undefined : await readSmallFile(options.convergent, "convergent secret"),
           ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),

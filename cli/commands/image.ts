@@ -137,4 +137,18 @@ ${recipients}
 ${keys}`,
     )
     .action(launcher.launch(async () => (await import("../actions/rewrap.ts")).rewrap));
+
+  withShared(withRegistry(program.command("lint <image>")))
+    .description("whether a stock reader would open the image, and why not")
+    .option("--profile <name>", "coco or ocicrypt", "coco")
+    .addHelpText("after", "\nExamples:\n  ociseal lint --profile coco localhost:5000/app:sealed")
+    .action(launcher.launch(async () => (await import("../actions/lint.ts")).lint));
+
+  withShared(withRegistry(withOpening(program.command("cat <image>"))))
+    .description("a range of one layer's plaintext on stdout, fetching only what it needs, verified")
+    .option("--layer <n>", "which layer: a position, negative from the end, or a digest", collectValues)
+    .option("--range <a-b>", "bytes a to b, b included; the whole layer unless told")
+    .option("--platform <platform>", "os/arch[/variant] of an index; the host's unless told", collectValues)
+    .addHelpText("after", "\nExamples:\n  ociseal cat localhost:5000/app:sealed -k team.key --layer 0 --range 0-1048575 > head.bin")
+    .action(launcher.launch(async () => (await import("../actions/cat.ts")).cat));
 }

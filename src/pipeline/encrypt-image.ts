@@ -14,6 +14,7 @@ import { digestOf, parseJson } from "../bytes/index.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
+import { requireProfile, type LintProfile } from "./lint-image.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
 import { finishImage, type Destination } from "./finish.ts";
 import { rebuildImage } from "./rebuild.ts";
@@ -34,6 +35,8 @@ export interface EncryptRequest {
   readonly convergentSecret?: Uint8Array | undefined;
   /** `strip` removes the build history from the configuration, which changes the image ID. */
   readonly history?: "keep" | "strip" | undefined;
+  /** Refuses to move the name unless these readers would open the result. */
+  readonly profile?: LintProfile | undefined;
   /** `plan` reads the source and decides, and writes nothing. */
   readonly mode?: "write" | "plan" | undefined;
   /** Layers at once; 3 unless told. */
@@ -94,6 +97,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
       });
     });
     reports.push(...plan.report(layers, request));
+    if (request.profile !== undefined) requireProfile(layers, request.profile, labelOf(node));
     return { ...manifest, config, layers };
   };
 

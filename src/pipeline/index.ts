@@ -12,5 +12,7 @@ export {
 } from "./describe-image.ts";
 export type { Destination } from "./finish.ts";
 export { imagesOf, labelOf, readImageTree, type ImageNode, type ManifestNode } from "./image-tree.ts";
-export { parseLayerChoice, type LayerChoice } from "./select-layers.ts";
+export { lintImage, requireProfile, type LintFinding, type LintProfile } from "./lint-image.ts";
+export { readLayer, type ReadLayerRequest } from "./read-layer.ts";
+export { chosenPositions, parseLayerChoice, type LayerChoice } from "./select-layers.ts";
 export type { ImageReport, LayerAddress, LayerOutcome, LayerReport } from "./layer-report.ts";

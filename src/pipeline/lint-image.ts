@@ -1,0 +1,76 @@
+import { describeEncryption, type EncryptionDescription } from "../layer/index.ts";
+import type { Descriptor } from "../oci/index.ts";
+import type { CallOptions, ContentStore } from "../store/index.ts";
+import { PipelineError } from "./errors.ts";
+import { imagesOf, labelOf, readImageTree } from "./image-tree.ts";
+
+/** Whose readers: stock Confidential Containers guests, or whatever uses ocicrypt (skopeo, podman, containerd, CRI-O). */
+export type LintProfile = "coco" | "ocicrypt";
+
+export interface LintFinding {
+  readonly image: string;
+  readonly position: number;
+  readonly message: string;
+  readonly hint: string;
+}
+
+const cocoTypes: ReadonlySet<string> = new Set([
+  "application/vnd.oci.image.layer.v1.tar+encrypted",
+  "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted",
+]);
+
+/**
+ * Says why a stock reader would not open an image; an empty list when it would. Source: measured readers of ocicrypt, and
+ * image-rs (media types by exact match, scheme `provider.attestation-agent`, gzip or none).
+ */
+export async function lintImage(
+  request: { readonly store: ContentStore; readonly root: Descriptor; readonly profile: LintProfile },
+  options: CallOptions = {},
+): Promise<readonly LintFinding[]> {
+  const tree = await readImageTree(request, options);
+  return imagesOf(tree).flatMap((node) => lintLayers(node.manifest.layers, request.profile, labelOf(node)));
+}
+
+/** Throws `ERR_PROFILE_REFUSED` when the profile's readers would not open one of these sealed layers. */
+export function requireProfile(layers: readonly Descriptor[], profile: LintProfile, where: string): void {
+  const [first] = lintLayers(layers, profile, where);
+  if (first === undefined) return;
+  throw new PipelineError("ERR_PROFILE_REFUSED", {
+    message: `a ${profile} reader would not open layer ${first.position} of ${first.image}: ${first.message}`,
+    hint: first.hint,
+  });
+}
+
+function lintLayers(layers: readonly Descriptor[], profile: LintProfile, image: string): readonly LintFinding[] {
+  return layers.flatMap((layer, position) => {
+    const encryption = describeEncryption(layer);
+    if (encryption === undefined) return [];
+    return [...problemsOf(layer, encryption, profile)].map(([message, hint]) => ({ image, position, message, hint }));
+  });
+}
+
+function* problemsOf(layer: Descriptor, encryption: EncryptionDescription, profile: LintProfile): Generator<readonly [string, string]> {
+  for (const { message } of encryption.problems) yield [message, "encrypt the image again"];
+  if (encryption.cipher !== "AES_256_CTR_HMAC_SHA256")
+    yield [`its cipher is ${encryption.cipher ?? "unknown"}`, `encrypt with --profile ${profile}`];
+  if (profile === "ocicrypt") {
+    const usable = encryption.recipients.some(({ scheme, id }) => scheme !== "jwe" || id?.startsWith("kbs:") !== true);
+    if (!usable)
+      yield [
+        "its only recipients are keys at a KBS that ocicrypt does not ask",
+        "add a recipient like jwe:FILE, or use ociseal's key provider",
+      ];
+    return;
+  }
+  if (!cocoTypes.has(layer.mediaType))
+    yield [`its media type ${layer.mediaType} is not among the four that image-rs knows`, "compress with gzip, or not at all"];
+  const providers = encryption.recipients.map(({ scheme }) => scheme).filter((scheme) => scheme.startsWith("provider."));
+  if (!providers.includes("provider.attestation-agent"))
+    yield ["it has no packet for the attestation agent", "add a recipient like kbs:///REPOSITORY/TYPE/TAG"];
+  // image-rs takes the alphabetically first provider whatever it is called.
+  else if (providers.toSorted()[0] !== "provider.attestation-agent")
+    yield ["another key provider's packet sorts before the attestation agent's", "remove that recipient"];
+  if (/ /.test(encryption.recipients.map(({ id }) => id ?? "").join(""))) yield ["a key id holds white space", "encrypt the image again"];
+}
