@@ -45,6 +45,7 @@ export class Keyring {
   readonly #roots: readonly [RootKey, ...RootKey[]];
   #document: KeyringDocument;
   #keys: ReadonlyMap<string, EncryptionKey>;
+  readonly #derived = new Map<string, readonly EncryptionKey[]>();
 
   private constructor(
     store: SecretStore,
@@ -95,10 +96,14 @@ export class Keyring {
 
   /** A secret that all replicas on this store share, one per key-encryption key, newest first. */
   derivedSecrets(purpose: string): readonly EncryptionKey[] {
-    return [...this.#document.keys].reverse().map(({ id }) => ({
+    const known = this.#derived.get(purpose);
+    if (known !== undefined) return known;
+    const derived = [...this.#document.keys].reverse().map(({ id }) => ({
       id,
       secret: Buffer.from(hkdfSync("sha256", this.#keyOf(id).secret, "", `ociseal-kbs/1 ${purpose}`, 32)),
     }));
+    this.#derived.set(purpose, derived);
+    return derived;
   }
 
   list(): readonly EncryptionKeyInfo[] {
@@ -144,6 +149,7 @@ export class Keyring {
     const document = parseKeyring(record?.bytes ?? Buffer.alloc(0));
     this.#keys = await unwrapAll(document, this.#roots);
     this.#document = document;
+    this.#derived.clear();
   }
 
   async close(): Promise<void> {

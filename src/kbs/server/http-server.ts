@@ -123,6 +123,8 @@ async function serveOne(
   response: ServerResponse,
 ): Promise<void> {
   const start = performance.now();
+  // Kept here: a message whose peer went away has no socket any more.
+  const { socket } = message;
   const call = callOf(server, message);
   let reply: Reply;
   let refusal: Refusal | undefined;
@@ -145,7 +147,7 @@ async function serveOne(
     ...(unread || state.closing ? { connection: "close" } : {}),
   });
   response.end(body, () => {
-    if (unread) message.socket.destroySoon();
+    if (unread && !socket.destroyed) socket.destroySoon();
   });
   server.observe({
     call,

@@ -20,6 +20,9 @@ export interface Session {
 }
 
 const purpose = "session cookie";
+/** Id of the key, and whether the text is deflated: small ones are not worth it. */
+const headSize = 9;
+const deflateFrom = 4 << 10;
 const maxTextSize = 1 << 20;
 /** Tokens beyond this stay in this process instead of the cookie: request heads are limited. */
 const maxCookieSize = 24 << 10;
@@ -86,17 +89,20 @@ export class Sessions {
       exp: session.expiresAt.getTime(),
       token: session.token,
     });
-    const head = Buffer.from(key.id, "hex");
-    return encodeBase64Url(Buffer.concat([head, encrypt(deflateRawSync(plain), key.secret, head)]));
+    const deflate = plain.length > deflateFrom;
+    const head = Buffer.concat([Buffer.from(key.id, "hex"), Buffer.of(deflate ? 1 : 0)]);
+    const text = deflate ? deflateRawSync(plain) : Buffer.from(plain, "utf8");
+    return encodeBase64Url(Buffer.concat([head, encrypt(text, key.secret, head)]));
   }
 
   #unseal(cookie: string): Session | undefined {
     try {
       const bytes = decodeBase64Url(cookie);
-      const head = bytes.subarray(0, 8);
-      const key = this.#keyring.derivedSecrets(purpose).find(({ id }) => id === head.toString("hex"));
+      const head = bytes.subarray(0, headSize);
+      const key = this.#keyring.derivedSecrets(purpose).find(({ id }) => id === head.toString("hex", 0, 8));
       if (key === undefined) return undefined;
-      const plain = inflateRawSync(decrypt(bytes.subarray(8), key.secret, head), { maxOutputLength: maxTextSize });
+      const text = decrypt(bytes.subarray(headSize), key.secret, head);
+      const plain = head[8] === 1 ? inflateRawSync(text, { maxOutputLength: maxTextSize }) : text;
       return parseSession(parseJson(plain, { maxBytes: maxTextSize, maxDepth: 2 }));
     } catch {
       // A stranger's cookie, a cut one, or one of another installation: all the same, no session.
