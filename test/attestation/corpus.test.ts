@@ -2,12 +2,20 @@ import { describe, expect, it } from "vitest";
 import {
   appraise,
   attestationReport,
+  builtInRoots,
   defaultPolicy,
   parsePolicy,
+  parseTrustRoots,
   requireAccepted,
   type JsonObject,
   type VerificationResult,
 } from "../../src/attestation/index.ts";
+import { knownIntermediate, type AmdIssuer } from "../../src/attestation/amd/known-issuers.ts";
+import { splitSignedBody } from "../../src/attestation/collateral/signed-body.ts";
+import { parseRevocationList } from "../../src/attestation/der/crl.ts";
+import { parsePemChain } from "../../src/attestation/der/pem.ts";
+import { checkSignature, rsaPssSha384 } from "../../src/attestation/der/signatures.ts";
+import { parseCertificate } from "../../src/attestation/der/x509.ts";
 import { parseEventLog } from "../../src/attestation/eventlog/parse.ts";
 import { replay } from "../../src/attestation/eventlog/replay.ts";
 import { secureBootOf } from "../../src/attestation/eventlog/secure-boot.ts";
@@ -82,6 +90,54 @@ describe.skipIf(corpus === undefined)("the evidence corpus", () => {
     },
   );
 
+  it.each(["Milan", "Genoa", "Turin"] as const)("AMD's certificates for %s are those of the built-in table, and verify", (product) => {
+    const file = (role: string) => corpusFile(`trust/amd-${product.toLowerCase()}-${role}.pem`);
+    const root = builtInRoots().amd.find((issuer) => issuer.product === product);
+    const [arkDer = Buffer.alloc(0)] = parsePemChain(file("ark"), "ark");
+    const ark = parseCertificate(arkDer, "ark");
+    expect(factsOf(ark)).toEqual(root === undefined ? undefined : factsOf(root));
+    for (const role of ["ask", "asvk"] as const) {
+      const [der = Buffer.alloc(0)] = parsePemChain(file(role), role);
+      const certificate = parseCertificate(der, role);
+      const known = knownIntermediate(product, role);
+      expect(factsOf(certificate)).toEqual(known === undefined ? undefined : factsOf(known));
+      expect(certificate.isCa).toBe(true);
+      checkSignature(certificate, rsaPssSha384, { publicKey: ark.publicKey, name: "ARK" });
+    }
+  });
+
+  it.each(cases.filter(({ trust }) => trust === "amd-production").map((corpusCase) => [corpusCase.id, corpusCase] as const))(
+    "%s verifies with AMD's certificates from files, too",
+    (id, corpusCase) => {
+      const product = id.includes("milan") ? "milan" : id.includes("genoa") ? "genoa" : "turin";
+      const file = (role: string) => corpusFile(`trust/amd-${product}-${role}.pem`);
+      const endorsements = {
+        vek: corpusFile(corpusCase.files["vek"] ?? ""),
+        ask: file(id.includes("vlek") ? "asvk" : "ask"),
+        ark: file("ark"),
+      };
+      expect(verifyCase(corpusCase, { endorsements }).verdict).toBe("accept");
+      expect(verifyCase(corpusCase, { endorsements: { ...endorsements, ask: file(id.includes("vlek") ? "ask" : "asvk") } }).verdict).toBe(
+        "reject",
+      );
+    },
+  );
+
+  it("raw answers of Intel's service keep the bytes that Intel signed", () => {
+    const debug = cases.find(({ id }) => id === "tdx/v4-debug");
+    const collateral = JSON.parse(corpusFile(debug?.files["collateral"] ?? "").toString("utf8")) as Readonly<Record<string, string>>;
+    const tcb = splitSignedBody(corpusFile("pcs-raw/tcb-50806f000000.json"), "tcbInfo");
+    const qe = splitSignedBody(corpusFile("pcs-raw/tdx-qe-identity.json"), "enclaveIdentity");
+    expect(tcb.value.toString("utf8")).toBe(collateral["tcb_info"]);
+    expect(qe.value.toString("utf8")).toBe(collateral["qe_identity"]);
+    expect(tcb.signature.toString("hex")).toBe(collateral["tcb_info_signature"]);
+    expect(parseRevocationList(corpusFile("pcs-raw/pckcrl-platform.der"), "crl").revoked.size).toBeGreaterThan(20);
+    expect(parseRevocationList(corpusFile("pcs-raw/IntelSGXRootCA-crl.der"), "crl").issuerCommonName).toBe("Intel SGX Root CA");
+    const [root = Buffer.alloc(0)] = parsePemChain(corpusFile("trust/intel-sgx-root-ca.pem"), "root");
+    expect([...builtInRoots().intel]).toEqual([parseCertificate(root, "root").fingerprint]);
+    expect([...parseTrustRoots([corpusFile("trust/intel-sgx-root-ca.pem")]).intel]).toEqual([...builtInRoots().intel]);
+  });
+
   it("says which root was used when it was not the vendor's", () => {
     const [corpusCase] = cases.filter(({ id }) => id === "synthetic/dcap/base-v4");
     expect(corpusCase === undefined ? [] : verifyCase(corpusCase).findings.map(({ code }) => code)).toContain("TRUST_ROOT_SUPPLIED");
@@ -114,6 +170,12 @@ describe.skipIf(corpus === undefined)("the evidence corpus", () => {
     );
   });
 });
+
+/** What a certificate and a row of the built-in table have in common. */
+function factsOf(issuer: Pick<AmdIssuer, "serial" | "notBefore" | "notAfter" | "fingerprint" | "publicKey">) {
+  const { serial, notBefore, notAfter, fingerprint, publicKey } = issuer;
+  return { serial, notBefore, notAfter, fingerprint, key: publicKey.export({ type: "spki", format: "pem" }) };
+}
 
 interface Facts {
   readonly debug?: unknown;

@@ -72,10 +72,9 @@ export function readNamedBits(node: DerNode | undefined, path: string): Readonly
   if (unused === undefined || unused > 7 || bits.length > 2 || (lastByte === undefined && unused !== 0)) {
     throw malformed(path, "a bit string is malformed");
   }
-  // DER: unused bits are zero, and a named bit list has no trailing zero bits (X.690 section 11.2.2).
-  if (lastByte !== undefined && ((lastByte & ((1 << unused) - 1)) !== 0 || (lastByte & (1 << unused)) === 0)) {
-    throw malformed(path, "a bit string is not in its shortest form");
-  }
+  // Unused bits are zero. That a named bit list ends in a one (X.690 section 11.2.2) is not asked for: AMD's own ASK and
+  // ASVK certificates write trailing zeros.
+  if (lastByte !== undefined && (lastByte & ((1 << unused) - 1)) !== 0) throw malformed(path, "unused bits of a bit string are not zero");
   const set = new Set<number>();
   for (let i = 0; i < bits.length * 8; i += 1) {
     if (((bits[i >> 3] ?? 0) & (0x80 >> (i & 7))) !== 0) set.add(i);
