@@ -17,6 +17,8 @@ export interface RunSettings {
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly input?: string | Uint8Array;
+  /** `latin1` for output that is not text. */
+  readonly encoding?: BufferEncoding;
 }
 
 /** An environment without anything of the machine's that a command could pick up. */
@@ -25,12 +27,12 @@ export function cleanEnvironment(extra: Readonly<Record<string, string | undefin
 }
 
 /** Runs one command line to its end. */
-export function ociseal(args: readonly string[], { cwd, env = {}, input }: RunSettings): Promise<Outcome> {
+export function ociseal(args: readonly string[], { cwd, env = {}, input, encoding = "utf8" }: RunSettings): Promise<Outcome> {
   return new Promise((done) => {
     const child = execFile(
       process.execPath,
       [program, ...args],
-      { cwd, env: cleanEnvironment(env), maxBuffer: 64 << 20, timeout: 50_000 },
+      { cwd, env: cleanEnvironment(env), maxBuffer: 64 << 20, timeout: 50_000, encoding },
       (error, stdout, stderr) => {
         const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
         done({ status, stdout, stderr });
