@@ -54,9 +54,11 @@ export async function exportCosignKeyPair({
 export async function loadPrivateKey({ pem, source, password }: PrivateKeySource): Promise<KeyObject> {
   if (pem.length > maxKeyBytes) throw malformed(source, `larger than ${maxKeyBytes} bytes`);
   const text = typeof pem === "string" ? pem : Buffer.from(pem).toString("latin1");
-  const block = /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/.exec(text);
+  // openssl ecparam writes the curve's parameters before the key.
+  const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]{1,60})-----([\s\S]*?)-----END \1-----/g)];
+  const block = blocks.find((candidate) => candidate[1]?.endsWith("PRIVATE KEY")) ?? blocks[0];
   const label = block?.[1] ?? "";
-  if (block === null) throw malformed(source, "no complete PEM block");
+  if (block === undefined) throw malformed(source, "no complete PEM block");
   if (cosignLabels.has(label)) return await decryptCosignKey(block[2] ?? "", source, await ask(password, source));
   const encrypted = label === "ENCRYPTED PRIVATE KEY" || /Proc-Type:\s*4,ENCRYPTED/.test(block[2] ?? "");
   if (!encrypted && !plainLabels.has(label)) throw malformed(source, `a PEM block of type ${label}`);

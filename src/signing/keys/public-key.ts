@@ -56,9 +56,10 @@ export function spkiOf(key: KeyObject): Buffer {
   return key.export({ format: "der", type: "spki" });
 }
 
-/** SPKI PEM as cosign writes it: 64 columns, a line feed at the end. */
+/** SPKI PEM as cosign writes it, of a public key or of the one that belongs to a private key: 64 columns, a line feed at the end. */
 export function publicPemOf(key: KeyObject): string {
-  return key.export({ format: "pem", type: "spki" }).toString();
+  const publicKey = key.type === "private" ? createPublicKey(key) : key;
+  return publicKey.export({ format: "pem", type: "spki" }).toString();
 }
 
 function malformed(source: string, got: string, hint?: string, cause?: unknown): SigningError {
