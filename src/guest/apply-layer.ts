@@ -91,6 +91,24 @@ export class Rootfs implements TarSink, TreeObserver {
     this.#directories.set("", implicitDirectory);
   }
 
+  /** A directory of this tree that overlayfs shall not look through. */
+  makeOpaque(path: ByteString): void {
+    this.#xattrs.addOpaque(path);
+  }
+
+  /** A 0:0 character device that hides a lower layer's name from overlayfs; its parent is there. */
+  makeWhiteout(path: ByteString, entry: ByteString): void {
+    const slash = path.lastIndexOf("/");
+    const name = path.slice(slash + 1);
+    storingEntry(entry, () => {
+      const parent = this.tree.hold(slash < 0 ? "" : path.slice(0, slash));
+      this.tree.remove(parent, name);
+      const outcome = this.#helpers.makeWhiteout(this.tree.hold(parent.path), name);
+      // Without it a deleted file would be back: never left out, whatever the policy.
+      if (outcome.kind === "failed") throw helperFailed(outcome, "make a whiteout", entry);
+    });
+  }
+
   startLayer(): void {
     this.#upper = this.#layers === 0 ? undefined : new UpperTracker(this.tree);
     this.#layers += 1;

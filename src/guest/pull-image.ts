@@ -93,7 +93,7 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   try {
     const { source } = streams;
     result =
-      output === "rootfs" || output === "bundle"
+      output === "rootfs" || output === "bundle" || output === "overlay"
         ? await unpackLayers({ ...request, output, image: opened, source, beforeCommit }, options)
         : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source, beforeCommit }, options);
   } finally {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, constants, mkdirSync, openSync, renameSync } from "node:fs";
+import { closeSync, constants, linkSync, mkdtempSync, openSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { GuestError } from "./errors.ts";
 import { fsPath, printable, type ByteString } from "./byte-string.ts";
@@ -14,6 +14,8 @@ export type SpecialsPolicy = "require" | "skip";
 /** Node.js has no setxattr(2) and no mknod(2): these programs of attr and coreutils do it. Nothing is read from the environment. */
 const helperEnvironment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin", LC_ALL: "C" };
 const helperTimeoutMs = 60_000;
+/** ext4 allows 65,000 names of one inode. */
+const maxLinksOfWhiteout = 30_000;
 const maxAnswer = 64 * 1024;
 
 export type SpecialNode =
@@ -26,15 +28,27 @@ export type HelperOutcome = { readonly kind: "done" } | { readonly kind: "failed
 export class Specials {
   readonly #scratch: string;
   readonly #fd: number;
+  #whiteouts = 0;
 
   constructor(staging: string) {
-    this.#scratch = join(staging, "scratch");
-    mkdirSync(this.#scratch, { mode: 0o700 });
+    this.#scratch = mkdtempSync(join(staging, "scratch-"));
     this.#fd = openSync(this.#scratch, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   }
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /** A name of one 0:0 character device that all whiteouts share, as in the kernel's own overlayfs. */
+  makeWhiteout(directory: HeldDirectory, name: ByteString): HelperOutcome {
+    if (this.#whiteouts % maxLinksOfWhiteout === 0) {
+      rmSync(`/proc/self/fd/${this.#fd}/whiteout`, { force: true });
+      const outcome = run("mknod", ["-m", "0000", "whiteout", "c", "0", "0"], heldPath(this.#fd), undefined);
+      if (outcome.kind === "failed") return outcome;
+    }
+    this.#whiteouts += 1;
+    linkSync(`/proc/self/fd/${this.#fd}/whiteout`, fsPath(directory.prefix + name));
+    return { kind: "done" };
   }
 
   /** Makes a node with mode 0600 in the scratch directory and renames it into place; throws system errors of the rename. */

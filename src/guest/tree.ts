@@ -174,6 +174,19 @@ export class Tree {
     }
   }
 
+  /** Opens a regular file by its path without symlinks, for reading, and closes it. */
+  withFile(path: ByteString, use: (fd: number) => void): void {
+    const slash = path.lastIndexOf("/");
+    const parent = this.hold(slash < 0 ? "" : path.slice(0, slash));
+    const fd = openSync(fsPath(parent.prefix + path.slice(slash + 1)), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      if (!fstatSync(fd).isFile()) throw refuse("not-a-file", path, "it must be a regular file");
+      use(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   #step(
     parent: HeldDirectory,
     name: ByteString,

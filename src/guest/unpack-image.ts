@@ -10,14 +10,18 @@ import { compressionOf } from "./decompress.ts";
 import { inflateLayer, inLayer, type PlainLayer } from "./inflate-layer.ts";
 import { readImage, selectManifest, type OpenedImage } from "./open-image.ts";
 import { Budget, limitsOf, type GivenLimits } from "./limits.ts";
+import { OverlayLayers } from "./overlay-layers.ts";
 import type { Ownership } from "./ownership.ts";
 import type { SpecialsPolicy } from "./specials.ts";
 import { withStaging } from "./staging.ts";
 import { storing } from "./storage-error.ts";
-import { TarReader } from "./tar-reader.ts";
+import { TarReader, type TarSink } from "./tar-reader.ts";
 
-/** `rootfs`: the target is the root file system. `bundle`: the target has `rootfs` and `config.json`, for runc and crun. */
-export type TreeOutput = "rootfs" | "bundle";
+/**
+ * `rootfs`: the target is the root file system. `bundle`: the target has `rootfs` and `config.json`, for runc and crun.
+ * `overlay`: the target has a folder per layer, `0` the lowest, for overlayfs, and `overlay.json` that says how to stack them.
+ */
+export type TreeOutput = "rootfs" | "bundle" | "overlay";
 
 /** What happens while an image is unpacked. */
 export type UnpackEvent =
@@ -100,37 +104,91 @@ export async function unpackLayers(
   const budget = new Budget(limitsOf(request.limits), { signal: options.signal });
   return await withStaging(target, async (staging) => {
     const top = join(staging.path, "image");
-    const rootfsPath = output === "bundle" ? join(top, "rootfs") : top;
-    storing(`staging directory of ${target}`, () => mkdirSync(rootfsPath, { recursive: true, mode: 0o700 }));
-    const rootfs = openRootfs({ path: rootfsPath, scratch: staging.path, budget, ownership, specials: request.specials ?? "require" });
-    try {
-      await applyLayers(rootfs, image, request.source, budget, options);
-      if (output === "bundle") {
-        const config = runtimeConfig({ config: image.config, tree: rootfs.tree, ownership, caller: callerIds() });
-        // The bundle is 0700: files that are set-user-id must not be reachable by other users of the machine.
-        storing("config.json", () =>
-          writeFileSync(join(top, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`, { flag: "wx", mode: 0o600 }),
-        );
-      }
-      storing("directories", () => rootfs.finish());
-    } finally {
-      rootfs.close();
-    }
+    const treePath = output === "bundle" ? join(top, "rootfs") : top;
+    storing(`staging directory of ${target}`, () => mkdirSync(treePath, { recursive: true, mode: 0o700 }));
+    const settings = { path: treePath, scratch: staging.path, budget, ownership, specials: request.specials ?? "require" };
+    const omitted =
+      output === "overlay"
+        ? await unpackOverlay(new OverlayLayers(settings), top, request, budget, options)
+        : await unpackFlat(openRootfs(settings), top, { ...request, ownership }, budget, options);
     await request.beforeCommit?.();
     staging.commit("image");
-    return { target, output, layers: image.manifest.layers.length, entries: budget.entries, bytes: budget.bytes, omitted: rootfs.omitted };
+    return { target, output, layers: image.manifest.layers.length, entries: budget.entries, bytes: budget.bytes, omitted };
   });
 }
 
-async function applyLayers(rootfs: Rootfs, image: OpenedImage, source: LayerSource, budget: Budget, options: UnpackOptions): Promise<void> {
+type LayersRequest = Pick<TreeRequest, "output"> & { readonly image: OpenedImage; readonly source: LayerSource };
+
+async function unpackFlat(
+  rootfs: Rootfs,
+  top: string,
+  request: LayersRequest & { readonly ownership: Ownership },
+  budget: Budget,
+  options: UnpackOptions,
+): Promise<Omissions> {
+  const { image, source, output, ownership } = request;
+  try {
+    await applyLayers(rootfs, image, source, budget, options);
+    if (output === "bundle") {
+      const config = runtimeConfig({ config: image.config, tree: rootfs.tree, ownership, caller: callerIds() });
+      // The bundle is 0700: files that are set-user-id must not be reachable by other users of the machine.
+      writeJson(join(top, "config.json"), config);
+    }
+    storing("directories", () => rootfs.finish());
+    return rootfs.omitted;
+  } finally {
+    rootfs.close();
+  }
+}
+
+async function unpackOverlay(
+  layers: OverlayLayers,
+  top: string,
+  request: LayersRequest,
+  budget: Budget,
+  options: UnpackOptions,
+): Promise<Omissions> {
+  const { image, source } = request;
+  try {
+    await applyLayers(layers, image, source, budget, options);
+  } finally {
+    layers.close();
+  }
+  const folders = image.config.rootfs.diff_ids.map((diffId, index) => ({ folder: String(index), diffId }));
+  // overlayfs takes the highest first. Source: Linux, overlayfs.rst, "Multiple lower layers".
+  writeJson(join(top, "overlay.json"), {
+    version: 1,
+    lowerdir: folders
+      .map(({ folder }) => folder)
+      .toReversed()
+      .join(":"),
+    layers: folders,
+  });
+  return layers.omitted;
+}
+
+function writeJson(path: string, value: unknown): void {
+  storing("staging directory", () => writeFileSync(path, `${JSON.stringify(value, undefined, 2)}\n`, { flag: "wx", mode: 0o600 }));
+}
+
+/** What layers are applied to, one after the other. */
+type LayerSink = TarSink & { startLayer(): void; endLayer(): void };
+
+async function applyLayers(
+  sink: LayerSink,
+  image: OpenedImage,
+  source: LayerSource,
+  budget: Budget,
+  options: UnpackOptions,
+): Promise<void> {
   for (const [index, layer] of image.manifest.layers.entries()) {
     options.onEvent?.({ kind: "layer-started", index, layer });
     const diffId = image.config.rootfs.diff_ids[index];
     if (diffId === undefined) continue;
     try {
       const plain = await source(layer, index);
-      const reader = new TarReader(rootfs, budget.limits);
-      rootfs.startLayer();
+      const reader = new TarReader(sink, budget.limits);
+      sink.startLayer();
       await inflateLayer({
         plain,
         budget,
@@ -139,7 +197,7 @@ async function applyLayers(rootfs: Rootfs, image: OpenedImage, source: LayerSour
         consume: (chunk) => reader.push(chunk),
       });
       reader.end();
-      rootfs.endLayer();
+      sink.endLayer();
       options.onEvent?.({ kind: "layer-done", index, diffId });
     } catch (error) {
       throw inLayer(error, index, layer);

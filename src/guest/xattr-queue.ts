@@ -15,6 +15,9 @@ const maxDirectoryBytes = 64 * 1024 ** 2;
 /** Set by the machine that labels, translated by NFS, or meaning something to overlayfs: never an image's to say. */
 const dropped = /^(?:security\.selinux|system\.nfs4_acl|user\.rootlesscontainers|(?:trusted|user)\.overlay\..*)$/;
 
+/** Source: Linux, overlayfs.rst; `trusted.` needs root, which a whiteout device needs as well. */
+const opaqueMark = ["trusted.overlay.opaque", Buffer.from("y")] as const;
+
 /**
  * Collects extended attributes so that one helper process sets those of many files.
  *
@@ -24,8 +27,14 @@ const dropped = /^(?:security\.selinux|system\.nfs4_acl|user\.rootlesscontainers
 export class XattrQueue {
   readonly #files = new Map<ByteString, Attributes>();
   readonly #directories = new Map<ByteString, Attributes>();
+  readonly #opaque = new Set<ByteString>();
   #fileBytes = 0;
   #directoryBytes = 0;
+
+  /** A directory that overlayfs shall not look through. Image entries cannot say so: the attribute is dropped from them. */
+  addOpaque(path: ByteString): void {
+    this.#opaque.add(path);
+  }
 
   /** Whether so much of files waits that it should be flushed. */
   get isFull(): boolean {
@@ -74,11 +83,16 @@ export class XattrQueue {
   forget(path: ByteString): void {
     this.#files.delete(path);
     this.#directories.delete(path);
+    this.#opaque.delete(path);
   }
 
   /** Sets what waits for files, or for directories, and forgets it. Reports the paths with the outcome. */
   flush(what: "files" | "directories", root: HeldDirectory): { readonly outcome: HelperOutcome; readonly paths: readonly ByteString[] } {
     const waiting = what === "files" ? this.#files : this.#directories;
+    if (what === "directories") {
+      for (const path of this.#opaque) this.#directories.set(path, new Map([...(this.#directories.get(path) ?? []), opaqueMark]));
+      this.#opaque.clear();
+    }
     const paths = [...waiting.keys()];
     const outcome = setXattrs(root, waiting);
     waiting.clear();
