@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { ToolError } from "../errors/index.ts";
 import type { IngestRequest } from "../store/index.ts";
 import { RegistryError } from "./errors.ts";
-import { isTransient } from "./network-errors.ts";
+import { isPassing } from "./network-errors.ts";
 import { registryLimits } from "./options.ts";
 import { Backoff, pause } from "./retry.ts";
 import { uploadBlob } from "./upload.ts";
@@ -88,7 +88,7 @@ async function patchStream(context: UploadContext, session: UploadSession, sourc
     // Learnt for the next time: whoever made the stream will make it again.
     if (status === 413 || status === 416) context.client.transport.patchLimits.set(context.client.origin.host, chunkSizes.small);
     await cancelUpload(context, session.location);
-    if (status !== 413 && status !== 416 && status !== 404 && !isTransient(error) && !isUnavailable(error)) throw error;
+    if (status !== 413 && status !== 416 && status !== 404 && !isPassing(error)) throw error;
     throw new RegistryError("ERR_REGISTRY_UPLOAD_BROKEN", {
       message: `${context.subject}: the upload broke off (${error instanceof Error ? error.message : "unknown"})`,
       hint: "run the same command again",
@@ -105,15 +105,11 @@ async function finish(context: UploadContext, location: URL, address: ContentAdd
       return await putBlob(context, location, address.digest, undefined);
     } catch (error) {
       const status = error instanceof ToolError ? error.details["status"] : undefined;
-      const waitMs = isTransient(error) || isUnavailable(error) || status === 404 ? backoff.next() : undefined;
+      const waitMs = isPassing(error) || status === 404 ? backoff.next() : undefined;
       if (waitMs === undefined) throw error;
       await pause(waitMs, context.signal);
       if (await blobIsThere(context, { mediaType: "application/octet-stream", ...address })) return;
       if (status === 404) throw error;
     }
   }
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof RegistryError && (error.code === "ERR_REGISTRY_UNAVAILABLE" || error.code === "ERR_REGISTRY_RATE_LIMITED");
 }

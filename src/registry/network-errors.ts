@@ -51,6 +51,14 @@ export function isUnknownIssuer(error: unknown): boolean {
   return unknownIssuer.has(codeOf(error));
 }
 
+/** Whether an answer or the network says "not now": the work can be begun again after a pause. */
+export function isPassing(error: unknown): boolean {
+  return (
+    isTransient(error) ||
+    (error instanceof RegistryError && (error.code === "ERR_REGISTRY_UNAVAILABLE" || error.code === "ERR_REGISTRY_RATE_LIMITED"))
+  );
+}
+
 /** Turns what Node.js or undici threw into an error of ours. `what` says which request: "GET /v2/… at host". */
 export function networkError(error: unknown, what: string, signal: AbortSignal | undefined): ToolError {
   if (error instanceof ToolError) return error;
@@ -84,7 +92,9 @@ export function networkError(error: unknown, what: string, signal: AbortSignal |
     });
   }
   if (/^(ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO$|ERR_OSSL_|HOSTNAME_MISMATCH|UND_ERR_PRX_TLS)/.test(code)) {
-    return new RegistryError("ERR_REGISTRY_TLS", { message: `${what}: TLS was refused (${text})`, cause: error, hint: tlsHint(code) });
+    // Behind the semicolon Node.js advises its own flags.
+    const [reason = text] = text.split(";");
+    return new RegistryError("ERR_REGISTRY_TLS", { message: `${what}: TLS was refused (${reason})`, cause: error, hint: tlsHint(code) });
   }
   if (code.startsWith("HPE_") || code === "UND_ERR_HEADERS_OVERFLOW") {
     return new RegistryError("ERR_REGISTRY_PROTOCOL", {

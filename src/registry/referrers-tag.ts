@@ -1,8 +1,9 @@
-import { digestAlgorithmOf, digestOf, encodedOf, type Digest } from "../bytes/index.ts";
+import { BytesError, digestAlgorithmOf, digestOf, encodedOf, type Digest } from "../bytes/index.ts";
 import { mediaTypes, serializeJson, type Descriptor, type ImageIndex } from "../oci/index.ts";
 import { StoreError, type CallOptions } from "../store/index.ts";
 import { RegistryError } from "./errors.ts";
 import { fetchManifest, manifestIsThere, putManifest, type FetchedManifest } from "./manifests.ts";
+import type { ReferrersBatch } from "./referrers-batch.ts";
 import type { RepositoryClient } from "./repository-client.ts";
 import { pause } from "./retry.ts";
 
@@ -62,14 +63,26 @@ export class ReferrersTagWriter {
     const batches = this.#client.transport.referrersBatches;
     const key = `${this.#client.origin.origin} ${this.#client.repository} ${subject}`;
     const running = batches.get(key);
-    if (running !== undefined) {
-      running.wanted.set(entry.digest, entry);
-      return running.done;
+    if (running === undefined) {
+      const wanted = new Map([[entry.digest, entry]]);
+      let batch: ReferrersBatch | undefined;
+      const close = () => {
+        if (batches.get(key) === batch) batches.delete(key);
+      };
+      const done = this.#converge(subject, wanted, options, close).finally(close);
+      batch = { wanted, done };
+      batches.set(key, batch);
+      return done;
     }
-    const wanted = new Map([[entry.digest, entry]]);
-    const done = this.#converge(subject, wanted, options).finally(() => batches.delete(key));
-    batches.set(key, { wanted, done });
-    return done;
+    running.wanted.set(entry.digest, entry);
+    try {
+      await running.done;
+    } catch (error) {
+      // Whoever began the loop was interrupted; that does not concern us.
+      const theirs = error instanceof BytesError && error.code === "ERR_INTERRUPTED" && options.signal?.aborted !== true;
+      if (!theirs) throw error;
+      await this.add(subject, entry, options);
+    }
   }
 
   /** Takes an entry out, for a manifest that was deleted. */
@@ -86,7 +99,8 @@ export class ReferrersTagWriter {
     }
   }
 
-  async #converge(subject: Digest, wanted: ReadonlyMap<Digest, Descriptor>, options: CallOptions): Promise<void> {
+  /** @param close - called in the same turn in which the last look at `wanted` was taken, so that nothing joins unseen. */
+  async #converge(subject: Digest, wanted: ReadonlyMap<Digest, Descriptor>, options: CallOptions, close: () => void): Promise<void> {
     const seen = new Map<Digest, Descriptor>();
     let slowestMs = 0;
     let stable = 0;
@@ -105,7 +119,7 @@ export class ReferrersTagWriter {
       if (missing.length === 0 && lost.length === 0) {
         // Another writer is at work as long as the index grows; its last write may be of an older reading.
         stable = entries === present.size ? stable + 1 : 1;
-        if (stable >= 3) return;
+        if (stable >= 3) return close();
       } else {
         stable = 0;
         const base: ImageIndex = current ?? { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { networkError } from "./network-errors.ts";
 import type { RetryPolicy } from "./options.ts";
 
 /** Statuses after which the same request can succeed. Source: E-registry "Retry and limits"; RFC 9110, RFC 6585, RFC 8470; CDN practice. */
@@ -51,6 +52,11 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   return Number.isNaN(at) ? undefined : Math.max(0, at - now);
 }
 
+/** Waits. Ends with `ERR_INTERRUPTED` when the signal says so. */
 export async function pause(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
-  await sleep(waitMs, undefined, signal === undefined ? {} : { signal });
+  try {
+    await sleep(waitMs, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    throw networkError(error, "waiting for the next try", signal);
+  }
 }

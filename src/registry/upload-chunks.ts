@@ -2,7 +2,7 @@ import type { Chunks, Digest } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
 import { parseUploadRange } from "./content-range.ts";
 import { RegistryError } from "./errors.ts";
-import { isTransient } from "./network-errors.ts";
+import { isPassing } from "./network-errors.ts";
 import { registryLimits } from "./options.ts";
 import type { DocumentReply } from "./repository-client.ts";
 import { Backoff, pause } from "./retry.ts";
@@ -54,8 +54,7 @@ async function sendChunk(context: UploadContext, start: URL, chunk: Uint8Array, 
       return locationOf(context, reply);
     } catch (error) {
       const status = error instanceof ToolError ? error.details["status"] : undefined;
-      const transient =
-        isTransient(error) || (error instanceof RegistryError && error.code === "ERR_REGISTRY_UNAVAILABLE") || status === 416;
+      const transient = isPassing(error) || status === 416;
       const waitMs = transient ? backoff.next() : undefined;
       if (waitMs === undefined) throw error;
       await pause(waitMs, context.signal);

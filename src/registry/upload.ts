@@ -3,7 +3,7 @@ import { ToolError } from "../errors/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { BlobSource } from "../store/index.ts";
 import { RegistryError } from "./errors.ts";
-import { isTransient } from "./network-errors.ts";
+import { isPassing } from "./network-errors.ts";
 import { FreshTokenNeeded } from "./repository-client.ts";
 import { Backoff, pause } from "./retry.ts";
 import { uploadInChunks } from "./upload-chunks.ts";
@@ -92,9 +92,9 @@ function nextManner(error: unknown, manner: "whole" | "chunks", sent: number): "
   if (error instanceof FreshTokenNeeded) return manner;
   const status = error instanceof ToolError ? error.details["status"] : undefined;
   if (status === 413) return manner === "whole" ? "chunks" : undefined;
-  const lost = error instanceof RegistryError && (error.code === "ERR_REGISTRY_UNAVAILABLE" || error.code === "ERR_REGISTRY_UPLOAD_BROKEN");
+  const lost = error instanceof RegistryError && error.code === "ERR_REGISTRY_UPLOAD_BROKEN";
   // 404: the session is unknown (expired, or its state outdated); a new one may work.
-  if (!lost && status !== 404 && !isTransient(error)) return undefined;
+  if (!lost && status !== 404 && !isPassing(error)) return undefined;
   return sent > chunkAfterBreak ? "chunks" : manner;
 }
 

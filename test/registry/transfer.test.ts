@@ -209,7 +209,7 @@ describe("transfers over a bad line", () => {
       expect(registry.count("PUT", /uploads/)).toBe(1);
     });
 
-    it.each([404, 500, 503])("start over when the PUT is answered with %d", async (status) => {
+    it.each([404, 429, 500, 503])("start over when the PUT is answered with %d", async (status) => {
       registry.on("PUT", /uploads/, answer(status), 1);
       expect(await open().push(blob.descriptor, blob.source)).toBe("pushed");
       expect(registry.count("POST", /uploads/)).toBe(2);
