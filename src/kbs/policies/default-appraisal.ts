@@ -18,6 +18,8 @@ interface Look {
   claim(...path: readonly string[]): unknown;
   /** Whether a reference value lists the claim; a missing reference value lists nothing. */
   listed(reference: string, ...path: readonly string[]): boolean;
+  /** Whether a reference value lists this value. */
+  lists(reference: string, value: unknown): boolean;
   equals(reference: string, ...path: readonly string[]): boolean;
   atLeast(reference: string, ...path: readonly string[]): boolean;
 }
@@ -103,11 +105,8 @@ function appraise(input: AppraisalInput): Appraisal {
   const claims = input.input[input.tee];
   const look: Look = {
     claim: (...path) => memberAt(claims, ...path),
-    listed: (reference, ...path) => {
-      const values = input.referenceValue(reference);
-      const claim = memberAt(claims, ...path);
-      return Array.isArray(values) && claim !== undefined && values.some((value) => value === claim);
-    },
+    listed: (reference, ...path) => isListed(input.referenceValue(reference), memberAt(claims, ...path)),
+    lists: (reference, value) => isListed(input.referenceValue(reference), value),
     equals: (reference, ...path) => {
       const value = single(input.referenceValue(reference));
       return value !== undefined && value === memberAt(claims, ...path);
@@ -129,6 +128,11 @@ function appraise(input: AppraisalInput): Appraisal {
   return { vector: { executables, hardware, configuration }, reasons };
 }
 
+/** A missing reference value lists nothing, and a missing claim is never listed. */
+function isListed(values: unknown, claim: unknown): boolean {
+  return Array.isArray(values) && claim !== undefined && values.some((value) => value === claim);
+}
+
 /** Reference values are registered as one-element lists unless told otherwise. */
 function single(value: unknown): unknown {
   return Array.isArray(value) ? (value.length === 1 ? value[0] : undefined) : value;
@@ -138,16 +142,12 @@ function isOff(value: unknown): boolean {
   return value === false || value === 0 || value === "0" || value === "false";
 }
 
+/** Whether the event log holds an event whose digest is a reference value. */
 function eventListed(look: Look, reference: string): boolean {
   const events = look.claim("uefi_event_logs");
   if (!Array.isArray(events)) return false;
   return events.some((event: unknown) => {
     const digests = memberAt(event, "digests");
-    return (
-      Array.isArray(digests) &&
-      digests.some((_digest, index) =>
-        look.listed(reference, "uefi_event_logs", String(events.indexOf(event)), "digests", String(index), "digest"),
-      )
-    );
+    return Array.isArray(digests) && digests.some((digest: unknown) => look.lists(reference, memberAt(digest, "digest")));
   });
 }
