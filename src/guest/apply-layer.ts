@@ -78,7 +78,7 @@ export class Rootfs implements TarSink, TreeObserver {
   readonly #request: RootfsRequest;
   /** By path without symlinks. */
   readonly #directories = new Map<ByteString, DirectoryAttributes>();
-  readonly #xattrs = new XattrQueue();
+  readonly #xattrs: XattrQueue;
   /** `undefined` in the first layer, which has nothing below it to hide. */
   #upper: UpperTracker | undefined;
   #layers = 0;
@@ -87,6 +87,7 @@ export class Rootfs implements TarSink, TreeObserver {
   constructor(request: RootfsRequest) {
     this.#request = request;
     this.#helpers = new Specials(request.scratch);
+    this.#xattrs = new XattrQueue(request.ownership.kind === "rootless" ? "user" : "all");
     this.tree = new Tree(request.path, this, request.budget.limits.maxDepth);
     this.#directories.set("", implicitDirectory);
   }
@@ -348,7 +349,7 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   #queueXattrs(entry: TarEntry, path: ByteString): void {
-    this.#xattrs.add(entry, path);
+    if (this.#xattrs.add(entry, path) > 0) this.#omit("xattrs", path);
     // While a file is open its content is still to come, and writing strips its capabilities.
     if (this.#xattrs.isFull && this.#file === undefined) this.#setXattrs("files");
   }

@@ -35,6 +35,7 @@ export async function inflateLayer(request: InflateRequest): Promise<void> {
       yield chunk;
     }
   }
+  const release = budget.guardStream(stream);
   try {
     const hasher = newHasher(digestAlgorithmOf(diffId));
     for await (const chunk of decompress(compressionOf(plain), counted(), budget.limits)) {
@@ -52,6 +53,7 @@ export async function inflateLayer(request: InflateRequest): Promise<void> {
       });
     }
   } finally {
+    release();
     stream.destroy();
   }
 }

@@ -1,4 +1,4 @@
-import { BytesError } from "../bytes/index.ts";
+import { BytesError, type ByteStream } from "../bytes/index.ts";
 import { GuestError } from "./errors.ts";
 
 /** Bounds on what an image may cost. All apply to the whole image, not to one layer, unless the name says otherwise. */
@@ -40,6 +40,9 @@ export function limitsOf(given: GivenLimits | undefined): UnpackLimits {
 
 /** Below this a high ratio harms nobody: a layer of a few zero-filled files compresses 1000 to 1. */
 const ratioGrace = 64 * 1024 ** 2;
+
+/** The longest that a timer of Node.js runs; beyond it, it would fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /** Counts what one image has cost so far; every method throws `ERR_GUEST_LIMIT_EXCEEDED` at its limit. */
 export class Budget {
@@ -95,7 +98,21 @@ export class Budget {
     if (this.#signal?.aborted === true) {
       throw new BytesError("ERR_INTERRUPTED", { message: "unpacking was interrupted", cause: this.#signal.reason });
     }
-    if (this.#clock() > this.#deadline) throw exceeded("maxTimeMs", `more than ${this.limits.maxTimeMs} ms`, undefined);
+    if (this.#clock() > this.#deadline) throw this.#tooSlow();
+  }
+
+  /**
+   * Ends a stream that stalls beyond the deadline, which no check between two chunks would see. Returns what to call when
+   * the stream is done with.
+   */
+  guardStream(stream: ByteStream): () => void {
+    const left = Math.max(0, this.#deadline - this.#clock());
+    const timer = setTimeout(() => stream.destroy(this.#tooSlow()), Math.min(left, maxTimerMs));
+    return () => clearTimeout(timer);
+  }
+
+  #tooSlow(): GuestError {
+    return exceeded("maxTimeMs", `more than ${this.limits.maxTimeMs} ms`, undefined);
   }
 }
 

@@ -25,11 +25,16 @@ const opaqueMark = ["trusted.overlay.opaque", Buffer.from("y")] as const;
  * the same directory replaces all of them. Paths are from the root of the tree, without symlinks.
  */
 export class XattrQueue {
+  readonly #rights: "all" | "user";
   readonly #files = new Map<ByteString, Attributes>();
   readonly #directories = new Map<ByteString, Attributes>();
   readonly #opaque = new Set<ByteString>();
   #fileBytes = 0;
   #directoryBytes = 0;
+
+  constructor(rights: "all" | "user") {
+    this.#rights = rights;
+  }
 
   /** A directory that overlayfs shall not look through. Image entries cannot say so: the attribute is dropped from them. */
   addOpaque(path: ByteString): void {
@@ -41,15 +46,23 @@ export class XattrQueue {
     return this.#fileBytes > maxFileBytes;
   }
 
-  /** Throws `ERR_GUEST_ENTRY_REFUSED` for a name or value that cannot be set. */
-  add(entry: TarEntry, path: ByteString): void {
-    if (entry.kind === "hardlink") return;
+  /**
+   * Takes an entry's attributes. Says how many were left out because the caller has no right to set them: all but `user.`
+   * in rootless mode. Throws `ERR_GUEST_ENTRY_REFUSED` for a name or value that cannot be set.
+   */
+  add(entry: TarEntry, path: ByteString): number {
+    if (entry.kind === "hardlink") return 0;
+    let leftOut = 0;
     const kept = new Map<ByteString, Buffer>();
     let bytes = 0;
     for (const [name, value] of entry.xattrs ?? []) {
       if (dropped.test(name)) continue;
       if (!isXattrName(name) || value.length > maxValueBytes) {
         throw refuse("xattr-name", entry.path, `extended attribute ${printable(name)} cannot be set`);
+      }
+      if (this.#rights === "user" && !name.startsWith("user.")) {
+        leftOut += 1;
+        continue;
       }
       kept.set(name, value);
       bytes += name.length + value.length;
@@ -59,6 +72,7 @@ export class XattrQueue {
       this.#files.set(path, kept);
       this.#fileBytes += bytes;
     }
+    return leftOut;
   }
 
   #addDirectory(path: ByteString, kept: Attributes, bytes: number): void {

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { GuestError, unpackImage } from "../../src/guest/index.ts";
 import { bytesStream, copyGraph, openLayout } from "../../src/store/index.ts";
@@ -94,6 +95,16 @@ describe("an unpack that fails in the middle", () => {
       { signal: abort.signal, onEvent: (event) => event.kind === "layer-done" && abort.abort() },
     );
     await expect(unpacking).rejects.toThrow();
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
+  it("ends a store that stalls when its time is over", async () => {
+    const { store, root, layers: descriptors } = await image({ layers });
+    const stalled = readerOf(store, async (wanted, options) =>
+      wanted.digest === descriptors[1]?.digest ? new Readable({ read: () => undefined }) : await store.fetch(wanted, options),
+    );
+    const unpacking = unpackImage({ store: stalled, root, target: folder.path("out"), output: "rootfs", limits: { maxTimeMs: 200 } });
+    await expect(unpacking).rejects.toMatchObject({ code: "ERR_GUEST_LIMIT_EXCEEDED", details: { limit: "maxTimeMs" } });
     expect(readdirSync(folder.path())).toEqual([]);
   });
 

@@ -315,6 +315,13 @@ describe("ownership", () => {
     });
   });
 
+  it("leaves out attributes that only root may set in rootless mode, and counts them", async () => {
+    const report = await unpack([tar(pax([["SCHILY.xattr.security.capability", "x"]]), { name: "f" })], {
+      ownership: { kind: "rootless" },
+    });
+    expect(report.omitted).toMatchObject({ xattrs: 1, samples: ['xattrs: "f"'] });
+  });
+
   it("is the caller's in rootless mode, where devices become empty files of mode 0", async () => {
     const report = await unpack([tar({ name: "f", uid: 5, gid: 6, mode: 0o4755 }, { name: "null", type: "3", device: [1, 3] })], {
       ownership: { kind: "rootless" },
