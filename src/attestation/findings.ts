@@ -107,6 +107,7 @@ export const findingCodes = {
   POLICY_SERVICE_TD: "A service TD is bound to the guest that the policy does not allow.",
   POLICY_EVENT_LOG_MISSING: "The policy needs an event log and there is none.",
   POLICY_EVENT_MISSING: "The event log lacks an event that the policy asks for.",
+  POLICY_EVENT_UNLISTED: "The event log holds an event that no rule lists, in a register where only listed ones may occur.",
   POLICY_SECURE_BOOT: "Secure boot is not proved.",
   POLICY_REPORT_DATA: "The policy wants report data compared, and nobody said what to expect.",
   POLICY_INIT_DATA: "The init-data is not one that the policy allows.",

@@ -123,6 +123,36 @@ describe("a bundle", () => {
     await expect(loadCollateral(join(path, "absent"), now)).rejects.toMatchObject({ code: "ERR_COLLATERAL_MALFORMED" });
   });
 
+  it("reads vendor answers saved file by file, with headers or a chain beside them, whatever the files are called", async () => {
+    const path = await folder();
+    await writeFile(join(path, "1.json"), bodies.tcb);
+    await writeFile(join(path, "1.json.headers"), `HTTP/1.1 200 OK\r\nTCB-Info-Issuer-Chain: ${encodeURIComponent(chain)}\r\n`);
+    await writeFile(join(path, "2.json"), bodies.qe);
+    await writeFile(join(path, "signer.pem"), chain);
+    await writeFile(join(path, "3.der"), intel.pckCrl ?? "");
+    await writeFile(
+      join(path, "4.pem"),
+      `-----BEGIN X509 CRL-----\n${Buffer.from(intel.rootCaCrl ?? []).toString("base64")}\n-----END X509 CRL-----\n`,
+    );
+    await writeFile(join(path, "amd.pem"), pem(amd.ask, amd.ark));
+    await writeFile(join(path, "amd.crl"), amd.crl);
+    await writeFile(join(path, "vek"), amd.vek);
+    await writeFile(join(path, "README"), "not collateral");
+    const bundle = await loadCollateral(path, now);
+    expect(verifyWith(bundle)).toMatchObject({ verdict: "accept" });
+    const result = verifyEvidence({
+      evidence: makeReport(),
+      at: now,
+      reportData: unchecked,
+      initData: unchecked,
+      collateral: bundle,
+      roots: parseTrustRoots([amd.ark]),
+    });
+    expect(result).toMatchObject({ verdict: "accept", claims: { revocation_checked: true } });
+    expect((await loadCollateral(join(path, "amd.crl"), now)).amd.Milan?.vcekCrl?.der).toEqual(amd.crl);
+    await expect(loadCollateral(join(path, "README"), now)).rejects.toMatchObject({ code: "ERR_COLLATERAL_MALFORMED" });
+  });
+
   it("reads a host's certificate table", () => {
     const header = Buffer.alloc(48);
     header.set(Buffer.from("63da758de6644564adc5f4b93be8accd", "hex"));

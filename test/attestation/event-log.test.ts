@@ -80,6 +80,11 @@ describe("secure boot", () => {
     expect(state([hidden, separator, secureBootEvent([1])])).toBe("off");
   });
 
+  it("is not won by an event behind the separator, which firmware cannot have measured", () => {
+    expect(state([separator, secureBootEvent([1])])).toBe("unknown");
+    expect(state([secureBootEvent([1]), separator, secureBootEvent([1])])).toBe("on");
+  });
+
   it("counts in RTMR0 only", () => {
     expect(state([{ ...secureBootEvent([1]), register: 4 }])).toBe("unknown");
   });

@@ -211,10 +211,10 @@ describe("appraising a TD", () => {
     const verified = tdx({ rtmr: registersOf(events) }, {}, log);
     const digest = parseDigest(log);
     const rule = { rtmr: 1, type: "EV_EFI_BOOT_SERVICES_APPLICATION", digest: [digest] };
-    expect(appraise(verified, v1({ tdx: { eventLog: { secureBoot: true, events: [rule] } } }))).toMatchObject({
-      verdict: "accept",
-      identity: "identified",
-    });
+    const withRules = (eventLog: Readonly<Record<string, unknown>>) => appraise(verified, v1({ tdx: { eventLog } }));
+    expect(withRules({ secureBoot: true, events: [rule] })).toMatchObject({ verdict: "accept", identity: "unidentified" });
+    expect(withRules({ events: [rule], onlyListed: [1] })).toMatchObject({ verdict: "accept", identity: "identified" });
+    expect(refusals(withRules({ events: [rule], onlyListed: [0, 1] }))).toEqual(["POLICY_EVENT_UNLISTED"]);
     expect(refusals(appraise(verified, v1({ tdx: { eventLog: { events: [{ ...rule, rtmr: 2 }] } } })))).toEqual(["POLICY_EVENT_MISSING"]);
     expect(refusals(appraise(verified, v1({ tdx: { eventLog: { events: [{ ...rule, digest: ["cc".repeat(48)] }] } } })))).toEqual([
       "POLICY_EVENT_MISSING",
@@ -416,6 +416,9 @@ describe("lint", () => {
       "POLICY_UNSATISFIABLE policy.tdx.tcbStatus",
       "POLICY_DEBUG policy.tdx.allowDebug",
       "POLICY_MEASUREMENT policy.tdx.rtmr.0",
+    ]);
+    expect(codes({ reportData: "required", tdx: { mrTd: [mrTd], eventLog: { events: [{ rtmr: 1, digest: [mrTd] }] } } })).toEqual([
+      "POLICY_EVENT_UNLISTED policy.tdx.eventLog.events",
     ]);
     expect(codes({ reportData: "required", snp: { measurement: ["ab".repeat(48)], signer: ["VLEK"] } })).toEqual([
       "POLICY_NO_MINIMUM_TCB policy.snp.minTcb",

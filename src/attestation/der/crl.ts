@@ -1,5 +1,5 @@
 import { refuse } from "../refuse.ts";
-import { extensionOids, readExtensionList, type Extension } from "./extensions.ts";
+import { readExtensionList, type Extension } from "./extensions.ts";
 import { childrenOf, expectTag, malformed, parseDer, sequenceOf, tags, type DerNode } from "./reader.ts";
 import type { SignedDer } from "./signatures.ts";
 import { readBitStringBytes, readSerial, readSmallInteger, readTime } from "./values.ts";
@@ -34,11 +34,11 @@ export function parseRevocationList(bytes: Uint8Array, path: string): Revocation
     throw refuse("SIGNATURE_ALGORITHM_UNEXPECTED", { path, message: "the signed and the unsigned signature algorithm differ" });
   }
   const hasEntries = rest[0]?.tag === tags.sequence;
-  const extensionsNode = rest[hasEntries ? 1 : 0];
-  if (rest.length !== (hasEntries ? 2 : 1)) throw malformed(path, "a revocation list has no extensions, or fields after them");
-  const [list] = childrenOf(expectTag(extensionsNode, 0xa0, path));
-  const extensions = readExtensionList(list, path, []);
-  if (!extensions.has(extensionOids.crlNumber)) throw malformed(path, "a revocation list has no number");
+  const [extensionsNode, ...tooMany] = rest.slice(hasEntries ? 1 : 0);
+  if (tooMany.length > 0) throw malformed(path, "a revocation list has fields after its extensions");
+  const [list] = extensionsNode === undefined ? [] : childrenOf(expectTag(extensionsNode, 0xa0, path));
+  // Which extensions a list must have is for its vendor's rules; here only that none is critical and unknown.
+  const extensions: RevocationList["extensions"] = extensionsNode === undefined ? new Map() : readExtensionList(list, path, []);
   return {
     path,
     tbs: tbsNode.raw,

@@ -27,7 +27,8 @@ const rtmr0 = 1;
  * Replay authenticates digests and nothing else: whoever controls the guest can relabel an event's type or data in the
  * log, and can append events of their own to RTMR0 after boot. So the digests decide: every firmware measures the
  * variable once, and its few possible values have known digests. "On" needs the digest of the value 1 (with an event that
- * says so) and that of no other value, wherever and under whatever type it stands.
+ * says so), before the separator with which firmware hands over, and that of no other value, wherever and under whatever
+ * type it stands.
  */
 export function secureBootOf(events: readonly LogEvent[]): SecureBootState {
   const on = sha384(variableData(Buffer.from([1])));
@@ -36,7 +37,10 @@ export function secureBootOf(events: readonly LogEvent[]): SecureBootState {
   if (registered.some(({ digest }) => off.some((value) => value.equals(digest)))) return "off";
   const stated = registered.filter((event) => event.type === eventTypes.variableDriverConfig && isSecureBoot(event.data));
   if (stated.some((event) => !event.digest.equals(on) || !dataMatches(event))) return "unknown";
-  return stated.length > 0 ? "on" : "unknown";
+  const separator = sha384(Buffer.alloc(4));
+  const handOver = registered.findIndex(({ digest }) => digest.equals(separator));
+  const first = registered.findIndex(({ digest }) => digest.equals(on));
+  return stated.length > 0 && (handOver < 0 || first < handOver) ? "on" : "unknown";
 }
 
 function isSecureBoot(data: Buffer): boolean {

@@ -180,8 +180,12 @@ export function checkListOf(list: RevocationList, issuer: Certificate): void {
   if (issuer.keyUsage?.has(keyUsageBits.crlSign) !== true) {
     throw refuse("CERTIFICATE_ROLE_WRONG", { path: issuer.path, message: `${issuer.subjectCommonName} may not sign revocation lists` });
   }
-  if (!list.extensions.has(extensionOids.authorityKeyIdentifier))
-    throw malformed(list.path, "the revocation list does not identify its issuer's key");
+  for (const [name, oid] of [
+    ["a number", extensionOids.crlNumber],
+    ["its issuer's key identifier", extensionOids.authorityKeyIdentifier],
+  ] as const) {
+    if (!list.extensions.has(oid)) throw malformed(list.path, `the revocation list lacks ${name}`);
+  }
   checkSignature(list, ecdsaP256Sha256, { publicKey: issuer.publicKey, name: issuer.subjectCommonName });
 }
 

@@ -1,4 +1,4 @@
-import { eventTypeName } from "../eventlog/event-types.ts";
+import { eventTypeName, eventTypes } from "../eventlog/event-types.ts";
 import type { EventLogOutcome } from "../eventlog/outcome.ts";
 import type { Finding } from "../findings.ts";
 import type { Verified, VerificationResult } from "../result.ts";
@@ -124,14 +124,30 @@ function appraiseEventLog(log: EventLogOutcome, { eventLog: rules }: TdxRules, a
       expected: rule.digests.slice(0, 4).join(", "),
     });
   }
-  return rules.events.length > 0 && missing.length === 0;
+  for (const register of rules.onlyListed) {
+    const allowed = rules.events.filter(({ rtmr }) => rtmr === register).flatMap(({ digests }) => digests);
+    const stranger = log.events.find(
+      (event) => event.register === register + 1 && event.type !== eventTypes.noAction && !allowed.includes(event.digest.toString("hex")),
+    );
+    appraiser.expect(stranger === undefined, "POLICY_EVENT_UNLISTED", {
+      path: `${path}.onlyListed`,
+      message: `RTMR${register} holds an event that no rule lists`,
+      actual: stranger === undefined ? undefined : `${eventTypeName(stranger.type)} ${stranger.digest.toString("hex")}`,
+      hint: `if it belongs there, add its digest to the rules for RTMR${register}`,
+    });
+  }
+  // An event that merely occurred identifies nobody: the guest could have appended it. See EventLogRules.
+  return (
+    rules.events.some(({ rtmr }) => rules.onlyListed.includes(rtmr)) &&
+    !appraiser.findings.some(({ code }) => code.startsWith("POLICY_EVENT_"))
+  );
 }
 
 function holds(rule: EventRule, log: Extract<EventLogOutcome, { kind: "replayed" }>): boolean {
   return log.events.some(
     ({ register, type, digest }) =>
       register === rule.rtmr + 1 &&
-      eventTypeName(type) !== "EV_NO_ACTION" &&
+      type !== eventTypes.noAction &&
       (rule.type === undefined || eventTypeName(type) === rule.type) &&
       rule.digests.includes(digest.toString("hex")),
   );

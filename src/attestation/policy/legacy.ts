@@ -55,7 +55,14 @@ export function parseLegacyPolicy(value: unknown): AttestationPolicy {
     hosts: { allow: undefined, deny: [] },
     collateral: noCollateralRules,
     tdx: tees.includes("tdx")
-      ? { ...tdx, allowDebug, minTeeTcbSvn: teeTcb, minPckTcb: pck, mrTd: wide, eventLog: { require: secureBoot, secureBoot, events: [] } }
+      ? {
+          ...tdx,
+          allowDebug,
+          minTeeTcbSvn: teeTcb,
+          minPckTcb: pck,
+          mrTd: wide,
+          eventLog: { require: secureBoot, secureBoot, events: [], onlyListed: [] },
+        }
       : undefined,
     snp: tees.includes("snp")
       ? { ...snp, guestPolicy: { ...snp.guestPolicy, allowDebug }, minTcb: snpTcb, measurement: wide, requireSecureBoot: secureBoot }

@@ -64,6 +64,15 @@ function lintTdx(rules: TdxRules, warn: Warn): void {
   lintSvns(`${path}.minTeeTcbSvn`, rules.minTeeTcbSvn, warn);
   lintSvns(`${path}.minPckTcb`, rules.minPckTcb?.components, warn);
   lintStatus(path, rules.tcbStatus, warn);
+  const open = [...new Set(rules.eventLog.events.map(({ rtmr }) => rtmr))].filter((rtmr) => !rules.eventLog.onlyListed.includes(rtmr));
+  if (open.length > 0) {
+    warn(
+      "POLICY_EVENT_UNLISTED",
+      `${path}.eventLog.events`,
+      `an event in RTMR${open.join(", RTMR")} only has to occur: a guest that booted something else can append it afterwards`,
+      `list every event of the register and add it to eventLog.onlyListed`,
+    );
+  }
   if (rules.allowDebug) warn("POLICY_DEBUG", `${path}.allowDebug`, "debuggable guests are allowed: their host can read everything");
   if (rules.rtmr[0]?.kind === "one-of" && rules.rtmr[0].values.length > 0) {
     warn(

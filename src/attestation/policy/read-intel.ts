@@ -79,7 +79,7 @@ export function readTdxRules(value: unknown, path: string): TdxRules {
     mrOwnerConfig: optional(rules, "mrOwnerConfig", register),
     rtmr: ["0", "1", "2", "3"].map((name) => (rtmr === undefined ? undefined : optional(rtmr, name, register))),
     serviceTd: optional(rules, "serviceTd", (item, at) => (item === "none" ? "none" : register(item, at))) ?? "none",
-    eventLog: optional(rules, "eventLog", readEventLog) ?? { require: false, secureBoot: false, events: [] },
+    eventLog: optional(rules, "eventLog", readEventLog) ?? { require: false, secureBoot: false, events: [], onlyListed: [] },
   };
 }
 
@@ -113,11 +113,13 @@ export function readSvns(value: unknown, path: string): readonly number[] {
 }
 
 function readEventLog(value: unknown, path: string): TdxRules["eventLog"] {
-  const rules = readObject(value, path, ["require", "secureBoot", "events"]);
+  const rules = readObject(value, path, ["require", "secureBoot", "events", "onlyListed"]);
   const secureBoot = optional(rules, "secureBoot", readFlag) ?? false;
   const events = optional(rules, "events", readList(readEventRule)) ?? [];
+  const onlyListed = optional(rules, "onlyListed", readList(readNumber(3))) ?? [];
   // Asking for something that only the log can prove is asking for the log.
-  return { require: flag(rules, "require", secureBoot || events.length > 0) || secureBoot || events.length > 0, secureBoot, events };
+  const implied = secureBoot || events.length > 0 || onlyListed.length > 0;
+  return { require: flag(rules, "require", implied) || implied, secureBoot, events, onlyListed };
 }
 
 function readEventRule(value: unknown, path: string): EventRule {

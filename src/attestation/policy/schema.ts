@@ -37,6 +37,18 @@ export interface EventRule {
   readonly digests: readonly string[];
 }
 
+/** What the event log must show. */
+export interface EventLogRules {
+  readonly require: boolean;
+  readonly secureBoot: boolean;
+  readonly events: readonly EventRule[];
+  /**
+   * Registers (0 to 3) in which no event may occur whose digest is in none of the rules for it. Without this a rule only
+   * says that an event occurred: whoever controls the guest can append events, approved ones too, after booting others.
+   */
+  readonly onlyListed: readonly number[];
+}
+
 export interface CollateralRules {
   /** Milliseconds that the oldest part may have been issued ago. */
   readonly maxAgeMs: number | undefined;
@@ -78,7 +90,7 @@ export interface TdxRules {
   readonly rtmr: readonly (Constraint<string> | undefined)[];
   /** `none`: no service TD may be bound; otherwise the allowed MRSERVICETD. */
   readonly serviceTd: "none" | Constraint<string>;
-  readonly eventLog: { readonly require: boolean; readonly secureBoot: boolean; readonly events: readonly EventRule[] };
+  readonly eventLog: EventLogRules;
 }
 
 export interface SgxRules {

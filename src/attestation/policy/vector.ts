@@ -15,6 +15,7 @@ const claimOfCode: Readonly<Partial<Record<FindingCode, VectorClaim>>> = {
   POLICY_SIGNER: "executables",
   POLICY_EVENT_LOG_MISSING: "executables",
   POLICY_EVENT_MISSING: "executables",
+  POLICY_EVENT_UNLISTED: "executables",
   EVENT_LOG_MALFORMED: "executables",
   EVENT_LOG_MISMATCH: "executables",
   POLICY_DEBUG: "configuration",
