@@ -1,6 +1,16 @@
-import { collect, compose, digestOf, digestStage, type ByteStream, type ContentAddress } from "../bytes/index.ts";
 import { Readable } from "node:stream";
-import { ToolError } from "../errors/index.ts";
+import {
+  BytesError,
+  collect,
+  compose,
+  digestOf,
+  digestStage,
+  newHasher,
+  type ByteStage,
+  type ByteStream,
+  type ContentAddress,
+} from "../bytes/index.ts";
+import { describeCause, InternalError, ToolError } from "../errors/index.ts";
 import type { IngestRequest } from "../store/index.ts";
 import { RegistryError } from "./errors.ts";
 import { isPassing } from "./network-errors.ts";
@@ -21,67 +31,95 @@ import { blobIsThere, chunkSizeFor, smallBlob, streaming } from "./upload-stream
 export async function ingestBlob(context: UploadContext, source: ByteStream, request: IngestRequest): Promise<ContentAddress> {
   const { size } = request;
   if (size !== undefined && size <= smallBlob) return ingestSmall(context, source, size);
-  let address: ContentAddress | undefined;
-  const hashed = compose(
-    source,
-    digestStage((result) => (address = result)),
-  );
-  try {
-    const session = await startUpload(context, {});
-    if (session === "mounted")
-      throw new RegistryError("ERR_REGISTRY_PROTOCOL", { message: `${context.subject}: mounted without being asked to` });
-    const known = () => {
-      if (address === undefined)
-        throw new RegistryError("ERR_REGISTRY_UPLOAD_BROKEN", { message: `${context.subject}: the upload ended before its source` });
-      return address;
-    };
-    if (size === undefined || (chunkSizeFor(context) !== chunkSizes.usual && size > chunkSizeFor(context))) {
-      const stages = context.client.transport.rateStages("upload", context.signal);
-      await uploadInChunks(context, session, compose(hashed, ...stages), {
-        chunkSize: chunkSizeFor(context),
-        digest: () => known().digest,
-      });
-      return known();
-    }
-    const location = await patchStream(context, session, hashed, size);
-    await finish(context, location, known());
-    return known();
-  } finally {
-    hashed.destroy();
+  const session = await startUpload(context, {});
+  if (session === "mounted") {
+    throw new RegistryError("ERR_REGISTRY_PROTOCOL", {
+      message: `${context.subject}: the registry says that it mounted what nobody named`,
+    });
   }
+  let address: ContentAddress | undefined;
+  const report = (result: ContentAddress) => (address = result);
+  const known = (): ContentAddress => {
+    if (address !== undefined) return address;
+    throw new InternalError({ message: `${context.subject}: the upload ended before its source was hashed` });
+  };
+  const chunkSize = chunkSizeFor(context);
+  if (size === undefined || (chunkSize < chunkSizes.usual && size > chunkSize)) {
+    const stages = [digestStage(report), ...context.client.transport.rateStages("upload", context.signal)];
+    const stream = compose(source, ...stages);
+    try {
+      await uploadInChunks(context, session, stream, { chunkSize, digest: () => known().digest });
+    } finally {
+      stream.destroy();
+    }
+    return known();
+  }
+  const location = await patchStream(context, session, source, sizedDigest(size, context.subject, report), size);
+  await finish(context, location, known());
+  return known();
+}
+
+/**
+ * Hashes content of a size that was promised. The last chunk is held back until the source has ended with exactly that
+ * size, and the digest is reported before it goes out: the registry may answer as soon as it has the last byte, sooner
+ * than we would hear of the end. Ends with `ERR_CONTENT_TRUNCATED` or `ERR_CONTENT_TRAILING_DATA` instead.
+ */
+export function sizedDigest(expected: number, subject: string, report: (address: ContentAddress) => void): ByteStage {
+  return async function* (source) {
+    const hasher = newHasher();
+    let size = 0;
+    let held: Uint8Array | undefined;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > expected) throw wrongSize("ERR_CONTENT_TRAILING_DATA", subject, expected, `at least ${size}`);
+      hasher.update(chunk);
+      if (held !== undefined) yield held;
+      held = chunk;
+    }
+    if (size < expected) throw wrongSize("ERR_CONTENT_TRUNCATED", subject, expected, String(size));
+    report({ digest: hasher.digest(), size });
+    if (held !== undefined) yield held;
+  };
+}
+
+function wrongSize(
+  code: "ERR_CONTENT_TRUNCATED" | "ERR_CONTENT_TRAILING_DATA",
+  subject: string,
+  expected: number,
+  got: string,
+): BytesError {
+  return new BytesError(code, { message: `${subject} is not as long as was promised (expected ${expected} bytes, got ${got})` });
 }
 
 async function ingestSmall(context: UploadContext, source: ByteStream, size: number): Promise<ContentAddress> {
-  const bytes = await collect(source, { maxBytes: size, subject: context.subject });
-  const target = { mediaType: "application/octet-stream", digest: digestOf(bytes), size: bytes.length };
+  let address: ContentAddress | undefined;
+  const stage = sizedDigest(size, context.subject, (result) => (address = result));
+  const bytes = await collect(compose(source, stage), { maxBytes: size, subject: context.subject });
+  const { digest } = address ?? { digest: digestOf(bytes) };
+  const target = { mediaType: "application/octet-stream", digest, size };
   await uploadBlob(context, target, () => Promise.resolve(Readable.from([bytes], { objectMode: false })), undefined);
-  return { digest: target.digest, size: target.size };
+  return { digest, size };
 }
 
 /** The whole content in one PATCH. */
-async function patchStream(context: UploadContext, session: UploadSession, source: ByteStream, size: number): Promise<URL> {
+async function patchStream(
+  context: UploadContext,
+  session: UploadSession,
+  source: ByteStream,
+  hash: ByteStage,
+  size: number,
+): Promise<URL> {
+  const call = {
+    method: "PATCH",
+    target: session.location,
+    subject: context.subject,
+    expect: [201, 202, 204],
+    headers: { "content-type": "application/octet-stream", "content-range": `0-${size - 1}` },
+    headersMs: context.client.transport.timeouts.commitMs,
+  } as const;
   try {
-    return await streaming(
-      context,
-      source,
-      () => undefined,
-      async (watched, stream) =>
-        locationOf(
-          context,
-          await context.client.document(
-            {
-              method: "PATCH",
-              target: session.location,
-              subject: context.subject,
-              expect: [201, 202, 204],
-              headers: { "content-type": "application/octet-stream", "content-range": `0-${size - 1}` },
-              body: { stream, size },
-              headersMs: context.client.transport.timeouts.commitMs,
-              signal: watched.signal,
-            },
-            registryLimits.errorBody,
-          ),
-        ),
+    return await streaming(context, source, [hash], async ({ signal }, stream) =>
+      locationOf(context, await context.client.document({ ...call, body: { stream, size }, signal }, registryLimits.errorBody)),
     );
   } catch (error) {
     const status = error instanceof ToolError ? error.details["status"] : undefined;
@@ -90,7 +128,7 @@ async function patchStream(context: UploadContext, session: UploadSession, sourc
     await cancelUpload(context, session.location);
     if (status !== 413 && status !== 416 && status !== 404 && !isPassing(error)) throw error;
     throw new RegistryError("ERR_REGISTRY_UPLOAD_BROKEN", {
-      message: `${context.subject}: the upload broke off (${error instanceof Error ? error.message : "unknown"})`,
+      message: `${context.subject}: the upload broke off (${describeCause(error)})`,
       hint: "run the same command again",
       cause: error,
     });

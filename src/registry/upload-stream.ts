@@ -28,22 +28,19 @@ export async function blobIsThere(context: UploadContext, target: Descriptor): P
   return length === undefined || length === target.size;
 }
 
-/** Runs a request whose body is a stream, under the stall watch and the rate limit. */
+/**
+ * Runs a request whose body is a stream: through the given stages, the rate limit and the stall watch. The stream is
+ * ended on every path.
+ */
 export async function streaming<Result>(
   context: UploadContext,
   source: ByteStream,
-  count: (size: number) => void,
+  stages: readonly ByteStage[],
   send: (context: UploadContext, stream: ByteStream) => Promise<Result>,
 ): Promise<Result> {
   const { transport } = context.client;
   const watch = watchUpload(transport.timeouts.headersMs, context.subject, context.signal);
-  const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
-    for await (const chunk of chunks) {
-      count(chunk.length);
-      yield chunk;
-    }
-  };
-  const stream = compose(source, ...transport.rateStages("upload", context.signal), counted, watch.stage);
+  const stream = compose(source, ...stages, ...transport.rateStages("upload", context.signal), watch.stage);
   try {
     return await send({ ...context, signal: watch.signal }, stream);
   } finally {

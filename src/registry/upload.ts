@@ -1,4 +1,4 @@
-import { collect, compose, verifyContent } from "../bytes/index.ts";
+import { collect, compose, observeBytes, verifyContent } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { BlobSource } from "../store/index.ts";
@@ -66,13 +66,13 @@ async function sendWhole(
   source: BlobSource,
   count: (size: number) => void,
 ): Promise<void> {
-  const verified = compose(await source(), verifyContent(target, context.subject));
+  const verify = verifyContent(target, context.subject);
   if (target.size <= smallBlob) {
-    const bytes = await collect(verified, { maxBytes: smallBlob, subject: context.subject });
+    const bytes = await collect(compose(await source(), verify), { maxBytes: smallBlob, subject: context.subject });
     count(bytes.length);
     return putBlob(context, session.location, target.digest, bytes);
   }
-  await streaming(context, verified, count, (watched, stream) =>
+  await streaming(context, await source(), [verify, observeBytes(count)], (watched, stream) =>
     putBlob(watched, session.location, target.digest, { stream, size: target.size }),
   );
 }

@@ -2,6 +2,7 @@ import { array, assert, asyncProperty, integer } from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { mediaTypes } from "../../src/oci/index.ts";
 import { openRegistry, RegistryTransport, type RegistryNotice, type TransportOptions } from "../../src/registry/index.ts";
+import { sizedDigest } from "../../src/registry/ingest.ts";
 import { errorOf } from "./captures.ts";
 import { answer, readBody, reset, startFaultServer, type FaultContext, type FaultServer } from "./fault-server.ts";
 import { emptyConfig, manifestOf, randomBlob, readAll, streamOf, type Content } from "./images.ts";
@@ -279,6 +280,28 @@ describe("transfers over a bad line", () => {
       expect(registry.requests.map(({ method }) => method)).toEqual(["POST", "PATCH", "PUT"]);
       expect(registry.requests[1]?.headers).toMatchObject({ "content-length": "400000" });
       expect(registry.requests[1]?.headers["transfer-encoding"]).toBeUndefined();
+    });
+
+    it("of unknown digest know it before the last byte goes out, and stand for the size that was promised", async () => {
+      const told: string[] = [];
+      const hash = (size: number) => sizedDigest(size, "x", ({ digest }) => told.push(digest));
+      const source = async function* () {
+        yield blob.bytes.subarray(0, 100_000);
+        yield blob.bytes.subarray(100_000);
+      };
+      const seen: number[] = [];
+      for await (const chunk of hash(400_000)(source())) seen.push(chunk.length + told.length);
+      expect(seen).toEqual([100_000, 300_001]);
+      expect(told).toEqual([blob.descriptor.digest]);
+      for (const [size, code] of [
+        [399_999, "ERR_CONTENT_TRAILING_DATA"],
+        [400_001, "ERR_CONTENT_TRUNCATED"],
+      ] as const) {
+        expect(await errorOf(open().ingest(streamOf(blob.bytes), { size }))).toMatchObject({ code });
+      }
+      const small = randomBlob(10);
+      expect(await errorOf(open().ingest(streamOf(small.bytes), { size: 9 }))).toMatchObject({ code: "ERR_CONTENT_TRAILING_DATA" });
+      expect(await errorOf(open().ingest(streamOf(small.bytes), { size: 11 }))).toMatchObject({ code: "ERR_CONTENT_TRUNCATED" });
     });
 
     it("of unknown digest that break cannot be repeated, and say so", async () => {
