@@ -83,7 +83,8 @@ export {
 export { checkPolicy, type PolicyCheck, type PolicyCheckRequest } from "./policy/check.ts";
 export type { PolicyReader, PolicyRemark } from "./policy/remark.ts";
 export { parseRegistriesD, usesAttachments, type RegistriesD, type RegistriesFile } from "./policy/registries-d.ts";
-export { openVaultSigner, type VaultAccess } from "./keys/vault.ts";
-export { loadKubernetesPublicKey, openKubernetesSigner, type KubernetesAccess } from "./keys/kubernetes.ts";
-export { openPluginSigner, type PluginAccess } from "./keys/kms-plugin.ts";
-export { openPkcs11Signer, type Pkcs11Access } from "./keys/pkcs11.ts";
+export { keyPlaceOf, openKeySigner, openPublicKey, type KeyAccess, type KeyPlace } from "./keys/open-key.ts";
+export type { VaultAccess } from "./keys/vault.ts";
+export type { KubernetesAccess } from "./keys/kubernetes.ts";
+export type { PluginAccess } from "./keys/kms-plugin.ts";
+export type { Pkcs11Access } from "./keys/pkcs11.ts";

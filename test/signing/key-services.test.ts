@@ -5,12 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openRegistry } from "../../src/registry/index.ts";
 import {
   exportCosignKeyPair,
-  loadKubernetesPublicKey,
+  keyPlaceOf,
   loadPublicKey,
-  openKubernetesSigner,
-  openPkcs11Signer,
-  openPluginSigner,
-  openVaultSigner,
+  openKeySigner,
+  openPublicKey,
   signImage,
   verifyImage,
   type KeySigner,
@@ -39,14 +37,14 @@ describe("a key in Vault's transit engine", () => {
   });
   afterAll(() => vault.close());
 
-  const access = () => ({ address: vault.url, token: vault.token });
+  const access = () => ({ vault: { address: vault.url, token: vault.token } });
 
   it.each(keyTypes)("of type %s signs images", async (type) => {
-    await expectItSigns(await openVaultSigner(`hashivault://${type}`, access()));
+    await expectItSigns(await openKeySigner(`hashivault://${type}`, access()));
   });
 
   it("is given digests only, and the version whose public key was read", async () => {
-    const signer = await openVaultSigner("openbao://ecdsa-p256", access());
+    const signer = await openKeySigner("openbao://ecdsa-p256", access());
     vault.rotate("ecdsa-p256");
     await signer.sign(Buffer.from("message"));
     const last = vault.requests.at(-1);
@@ -54,7 +52,7 @@ describe("a key in Vault's transit engine", () => {
   });
 
   it("never gets a wrong signature past us", async () => {
-    const signer = await openVaultSigner("hashivault://ecdsa-p256", access());
+    const signer = await openKeySigner("hashivault://ecdsa-p256", access());
     vault.misbehave("signs-with-another-key");
     await expect(signer.sign(Buffer.from("message"))).rejects.toMatchObject({
       code: "ERR_KEY_SERVICE",
@@ -68,21 +66,21 @@ describe("a key in Vault's transit engine", () => {
     ["a key that is not there", "hashivault://nothing", undefined, "answered 404"],
     ["a name with a path in it", "hashivault://a/../b", undefined, "is not the URI of a Vault key"],
   ])("tells %s, and never the token", async (_, reference, token, text) => {
-    const failing = openVaultSigner(reference, { address: vault.url, token: token ?? vault.token });
+    const failing = openKeySigner(reference, { vault: { address: vault.url, token: token ?? vault.token } });
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining(text) });
     await expect(failing).rejects.not.toMatchObject({ message: expect.stringContaining(token ?? vault.token) });
   });
 
   it.each(["answers-500", "answers-html"] as const)("tells when the Vault %s", async (how) => {
     vault.misbehave(how);
-    await expect(openVaultSigner("hashivault://rsa", access())).rejects.toMatchObject({
+    await expect(openKeySigner("hashivault://rsa", access())).rejects.toMatchObject({
       code: expect.stringMatching(/^ERR_(KEY_SERVICE|JSON_MALFORMED)$/),
     });
     vault.misbehave("behaves");
   });
 
   it("is not asked over plain HTTP beyond loopback", async () => {
-    const failing = openVaultSigner("hashivault://rsa", { address: "http://vault.example.com:8200", token: "t" });
+    const failing = openKeySigner("hashivault://rsa", { vault: { address: "http://vault.example.com:8200", token: "t" } });
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining("plain HTTP") });
   });
 });
@@ -94,12 +92,12 @@ describe("a key pair in a Kubernetes secret", () => {
     const encoded = Object.fromEntries(Object.entries(data).map(([name, text]) => [name, Buffer.from(text).toString("base64")]));
     const cluster = await startFakeKeyServices({ "build/signing": encoded });
     try {
-      const access = { server: cluster.url, token: cluster.token };
-      const signer = await openKubernetesSigner("k8s://build/signing", access);
+      const access = { kubernetes: { server: cluster.url, token: cluster.token } };
+      const signer = await openKeySigner("k8s://build/signing", access);
       await expectItSigns(signer);
-      expect((await loadKubernetesPublicKey("k8s://build/signing", access)).fingerprint).toBe(signer.publicKey.fingerprint);
-      await expect(openKubernetesSigner("k8s://build/other", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
-      await expect(openKubernetesSigner("k8s://build", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+      expect((await openPublicKey("k8s://build/signing", access)).fingerprint).toBe(signer.publicKey.fingerprint);
+      await expect(openKeySigner("k8s://build/other", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+      await expect(openKeySigner("k8s://build", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
     } finally {
       await cluster.close();
     }
@@ -115,7 +113,7 @@ describe("a key behind a cosign KMS plugin", () => {
   afterAll(() => removeFolder(folder));
 
   it("signs images", async () => {
-    await expectItSigns(await openPluginSigner(`testkms://${file}`, { env }));
+    await expectItSigns(await openKeySigner(`testkms://${file}`, { plugin: { env } }));
   });
 
   it.each([
@@ -123,7 +121,7 @@ describe("a key behind a cosign KMS plugin", () => {
     ["answers no JSON", "testkms://broken", "answered no JSON"],
     ["is not installed", "nosuchkms://key", "cannot be run"],
   ])("is told apart when the plugin %s", async (_, reference, text) => {
-    await expect(openPluginSigner(reference, { env })).rejects.toMatchObject({
+    await expect(openKeySigner(reference, { plugin: { env } })).rejects.toMatchObject({
       code: "ERR_KEY_SERVICE",
       message: expect.stringContaining(text),
     });
@@ -133,7 +131,7 @@ describe("a key behind a cosign KMS plugin", () => {
     const registry = await startDockerRegistry();
     const store = openRegistry({ host: registry.host, repository: "plugin" });
     try {
-      const signer = await openPluginSigner(`testkms://${file}`, { env });
+      const signer = await openKeySigner(`testkms://${file}`, { plugin: { env } });
       const target = await pushImage(store, "v1");
       const image = `${registry.host}/plugin@${target.digest}`;
       const signed = await run(
@@ -203,22 +201,24 @@ describe.skipIf(missingToken)("a key in a PKCS#11 token (SoftHSM)", () => {
   afterAll(() => removeFolder(folder));
 
   it.each(["p256", "p384", "p521", "rsa"])("signs images: %s", async (label) => {
-    await expectItSigns(await openPkcs11Signer(`pkcs11:token=build;object=${label}?module-path=${module}&pin-value=5678`, { env }));
+    await expectItSigns(
+      await openKeySigner(`pkcs11:token=build;object=${label}?module-path=${module}&pin-value=5678`, { pkcs11: { env } }),
+    );
   });
 
   it("takes module and PIN from elsewhere", async () => {
-    await expectItSigns(await openPkcs11Signer("pkcs11:token=build;id=%0b", { env, modulePath: module, pin: "5678" }));
+    await expectItSigns(await openKeySigner("pkcs11:token=build;id=%0b", { pkcs11: { env, modulePath: module, pin: "5678" } }));
   });
 
   it("refuses a wrong PIN, and never tells it", async () => {
-    const signer = await openPkcs11Signer(`pkcs11:token=build;object=p256?module-path=${module}&pin-value=9999`, { env });
+    const signer = await openKeySigner(`pkcs11:token=build;object=p256?module-path=${module}&pin-value=9999`, { pkcs11: { env } });
     const failing = signer.sign(Buffer.from("message"));
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining("PIN") });
     await expect(failing).rejects.not.toMatchObject({ message: expect.stringContaining("9999") });
   });
 
   it("tells a key that is not there", async () => {
-    const failing = openPkcs11Signer(`pkcs11:token=build;object=nothing?module-path=${module}`, { env });
+    const failing = openKeySigner(`pkcs11:token=build;object=nothing?module-path=${module}`, { pkcs11: { env } });
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
   });
 });
@@ -226,4 +226,26 @@ describe.skipIf(missingToken)("a key in a PKCS#11 token (SoftHSM)", () => {
 it("a public key is no private key, and the reverse", () => {
   const pem = newPrivateKey("ecdsa-p256").export({ format: "pem", type: "pkcs8" }).toString();
   expect(() => loadPublicKey({ bytes: pem, source: "x.pub" })).toThrow(expect.objectContaining({ code: "ERR_SIGNING_KEY_MALFORMED" }));
+});
+
+describe("the name of a key", () => {
+  it.each([
+    ["cosign.key", undefined],
+    ["./hashivault:/x", undefined],
+    ["file:///etc/cosign.key", undefined],
+    ["hashivault://app", "vault"],
+    ["openbao://app", "vault"],
+    ["k8s://ns/name", "kubernetes"],
+    ["pkcs11:token=a;object=b", "pkcs11"],
+    ["awskms:///alias/app", "plugin"],
+  ])("%s is in %s", (reference, place) => {
+    expect(keyPlaceOf(reference)).toBe(place);
+  });
+
+  it("that nothing says how to reach is told with what to set", async () => {
+    await expect(openKeySigner("hashivault://app", {})).rejects.toMatchObject({
+      code: "ERR_KEY_SERVICE",
+      hint: "set VAULT_ADDR and VAULT_TOKEN",
+    });
+  });
 });

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { fetch, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { decodeBase64Url, parseJson } from "../../bytes/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import { SigningError } from "../errors.ts";
@@ -117,6 +117,7 @@ async function callJson(
   url: URL,
   { headers = {}, form, dispatcher, signal }: JsonCall,
 ): Promise<{ readonly status: number; readonly body: JsonObject }> {
+  const { fetch } = await import("undici");
   const timeout = AbortSignal.timeout(callTimeoutMs);
   try {
     const response = await fetch(url, {

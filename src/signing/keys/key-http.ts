@@ -1,4 +1,4 @@
-import { fetch, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { collect, parseJson } from "../../bytes/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import type { JsonObject } from "../shape.ts";
@@ -23,6 +23,8 @@ export async function callKeyService({ url, headers, body, dispatcher, subject, 
   const timeout = AbortSignal.timeout(limits.timeoutMs);
   let status: number;
   let bytes: Buffer;
+  // Whoever signs with a file or only verifies does not pay for an HTTP client at start-up.
+  const { fetch } = await import("undici");
   try {
     const response = await fetch(url, {
       headers: { accept: "application/json", ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },

@@ -1,6 +1,5 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, scrypt, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { decodeBase64, parseJson } from "../../bytes/index.ts";
 import { SigningError } from "../errors.ts";
 import { exactObject, exactText } from "../shape.ts";
@@ -81,6 +80,7 @@ async function encryptCosignKey(key: KeyObject, password: string): Promise<strin
   const nonce = randomBytes(sizes.nonce);
   const { written: N, r, p } = scryptCosts;
   const secret = await deriveKey(password, salt, sizes.key, { N, r, p, maxmem: scryptMaxMemory });
+  const { xsalsa20poly1305 } = await import("@noble/ciphers/salsa.js");
   const ciphertext = xsalsa20poly1305(secret, nonce).encrypt(key.export({ format: "der", type: "pkcs8" }));
   const body = JSON.stringify({
     kdf: { name: "scrypt", params: { N, r, p }, salt: salt.toString("base64") },
@@ -97,6 +97,7 @@ async function encryptCosignKey(key: KeyObject, password: string): Promise<strin
 async function decryptCosignKey(body: string, source: string, password: string): Promise<KeyObject> {
   const { N, salt, nonce, ciphertext } = parseCosignKey(body, source);
   const secret = await deriveKey(password, salt, sizes.key, { N, r: scryptCosts.r, p: scryptCosts.p, maxmem: scryptMaxMemory });
+  const { xsalsa20poly1305 } = await import("@noble/ciphers/salsa.js");
   let der: Uint8Array;
   try {
     der = xsalsa20poly1305(secret, nonce).decrypt(ciphertext);
