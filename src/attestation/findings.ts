@@ -101,6 +101,7 @@ export const findingCodes = {
   POLICY_ADVISORY: "A security advisory applies that the policy does not allow.",
   POLICY_MEASUREMENT: "A measurement is not one that the policy allows.",
   POLICY_SIGNER: "The signer or identity key of the guest is not one that the policy allows.",
+  POLICY_IMAGE: "The image that the guest measured is not one that the policy allows.",
   POLICY_DEBUG: "The guest can be debugged by its host.",
   POLICY_MIGRATION: "The guest can be migrated by somebody else than its owner.",
   POLICY_ATTRIBUTES: "Attributes or features of the guest are not as the policy wants them.",

@@ -64,6 +64,7 @@ export { openAttester, type OpenAttesterOptions } from "./attester/open.ts";
 export { tsmAttester, type TsmAttesterOptions } from "./attester/tsm-attester.ts";
 export { agentRestAttester } from "./attester/agent-rest.ts";
 export { agentSocketAttester } from "./attester/agent-socket.ts";
+export { imageMeasurement, measureImage, runtimeRegisterAfter } from "./attester/measure-image.ts";
 export { sampleAttester, verifySample, type SampleRequest } from "./attester/sample.ts";
 export { detectTee, type DetectOptions } from "./attester/detect.ts";
 export { canonicalJson, type JsonObject, type JsonValue } from "./attester/json.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import { createServer as createSocketServer } from "node:net";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -11,10 +11,12 @@ import {
   agentSocketAttester,
   formatInitData,
   initDataField,
+  measureImage,
   openAttester,
   parseInitData,
   parseTrustRoots,
   readInitDataDevice,
+  runtimeRegisterAfter,
   tsmAttester,
   verifyEvidence,
 } from "../../src/attestation/index.ts";
@@ -232,6 +234,20 @@ describe("the attestation agent", () => {
       openAttester({ tee: "auto", tsmPath: "/nowhere", agentSocket: "/nowhere", agentUrl: "http://127.0.0.1:9" }),
     ).rejects.toMatchObject({ code: "ERR_ATTESTER_UNAVAILABLE" });
     expect((await openAttester({ tee: "sample" })).tee).toBe("sample");
+  });
+});
+
+describe("the runtime register", () => {
+  it("is extended with what stands for the image, and never made where it is not", async () => {
+    const register = join(await folder(), "rtmr3:sha384");
+    const image = `sha256:${"5e".repeat(32)}` as const;
+    await expect(measureImage(image, { register })).rejects.toMatchObject({ code: "ERR_ATTESTER_UNAVAILABLE" });
+    await writeFile(register, Buffer.alloc(48));
+    await measureImage(image, { register });
+    const written = await readFile(register);
+    expect(written).toEqual(createHash("sha384").update(`ociseal/image/1 ${image}`).digest());
+    expect(runtimeRegisterAfter([image])).toEqual(createHash("sha384").update(Buffer.alloc(48)).update(written).digest());
+    expect(runtimeRegisterAfter([])).toEqual(Buffer.alloc(48));
   });
 });
 

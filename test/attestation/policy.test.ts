@@ -10,6 +10,7 @@ import {
   parsePolicy,
   parseTrustRoots,
   requireAccepted,
+  runtimeRegisterAfter,
   trustStatusOf,
   verificationOptionsOf,
   verifyEvidence,
@@ -228,6 +229,21 @@ describe("appraising a TD", () => {
     const foreign = tdx({}, {}, log);
     for (const policy of [defaultPolicy(), v1({ tdx: {} }), legacy({ tee_type: "tdx" })])
       expect(refusals(appraise(foreign, policy))).toEqual(["EVENT_LOG_MISMATCH"]);
+  });
+
+  it("appraises the image that the guest measured", () => {
+    const image = `sha256:${"5e".repeat(32)}` as const;
+    const other = `sha256:${"0e".repeat(32)}` as const;
+    const zero = Buffer.alloc(48);
+    const measured = (images: readonly (typeof image)[]) => tdx({ rtmr: [zero, zero, zero, runtimeRegisterAfter(images)] });
+    const policy = v1({ tdx: { mrTd: [mrTd], images: [other, image] } });
+    expect(appraise(measured([image]), policy)).toMatchObject({ verdict: "accept", identity: "identified" });
+    for (const guest of [measured([]), measured([`sha256:${"11".repeat(32)}`]), measured([image, other])])
+      expect(refusals(appraise(guest, policy))).toEqual(["POLICY_IMAGE"]);
+    expect(warnings(appraise(measured([]), v1({ tdx: { mrTd: [mrTd], images: { kind: "unchecked", reason: "many images" } } })))).toEqual([
+      "POLICY_UNCHECKED",
+    ]);
+    expect(() => v1({ tdx: { images: ["latest"] } })).toThrow("policy.tdx.images[0]");
   });
 
   it("appraises collateral, binding and host", () => {

@@ -1,3 +1,4 @@
+import { runtimeRegisterAfter } from "../attester/measure-image.ts";
 import type { TdReport } from "../intel/quote-body.ts";
 import { describeShortfall } from "../intel/tcb-status.ts";
 import type { VerifiedQuote } from "../intel/verify.ts";
@@ -130,6 +131,7 @@ export function appraiseTd(body: TdReport, rules: TdxRules, appraiser: Appraiser
   if (rules.xfam !== undefined) appraiseXfam(body, rules.xfam, appraiser);
   appraiseSvns(body, rules, appraiser);
   appraiseServiceTd(body, rules, appraiser);
+  appraiseImage(body, rules, appraiser);
   const compare = (name: string, what: string, constraint: TdxRules["mrTd"], actual: Buffer) =>
     appraiser.constrain({ code: "POLICY_MEASUREMENT", path: `${path}.${name}`, what, constraint, actual: hex(actual) });
   compare("mrSeam", "MRSEAM (the TDX module)", rules.mrSeam, body.mrSeam);
@@ -139,6 +141,23 @@ export function appraiseTd(body: TdReport, rules: TdxRules, appraiser: Appraiser
   compare("mrOwnerConfig", "MROWNERCONFIG", rules.mrOwnerConfig, body.mrOwnerConfig);
   const registers = body.rtmr.map((value, i) => compare(`rtmr.${i}`, `RTMR${i}`, rules.rtmr[i], value));
   return [compare("mrTd", "MRTD (the firmware)", rules.mrTd, body.mrTd), ...registers].some(Boolean);
+}
+
+function appraiseImage(body: TdReport, { images }: TdxRules, appraiser: Appraiser): void {
+  if (images === undefined) return;
+  const path = "policy.tdx.images";
+  if (images.kind === "unchecked") {
+    appraiser.warn("POLICY_UNCHECKED", uncheckedFacts(path, "the measured image", images));
+    return;
+  }
+  const measured = images.values.some((image) => runtimeRegisterAfter([image]).equals(body.rtmr[3]));
+  appraiser.expect(measured, "POLICY_IMAGE", {
+    path,
+    message: "RTMR3 is not what measuring one of the allowed images leads to",
+    expected: describeValues(images.values),
+    actual: hex(body.rtmr[3]),
+    hint: "the guest must measure the image before it runs, and nothing else in RTMR3",
+  });
 }
 
 function appraiseXfam(

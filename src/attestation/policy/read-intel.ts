@@ -1,3 +1,4 @@
+import { isDigest, type Digest } from "../../bytes/index.ts";
 import { tcbStatuses, type TcbStatus } from "../result.ts";
 import {
   flag,
@@ -48,6 +49,7 @@ const tdxMembers = [
   "mrOwner",
   "mrOwnerConfig",
   "rtmr",
+  "images",
   "serviceTd",
   "eventLog",
 ];
@@ -78,9 +80,16 @@ export function readTdxRules(value: unknown, path: string): TdxRules {
     mrOwner: optional(rules, "mrOwner", register),
     mrOwnerConfig: optional(rules, "mrOwnerConfig", register),
     rtmr: ["0", "1", "2", "3"].map((name) => (rtmr === undefined ? undefined : optional(rtmr, name, register))),
+    images: optional(rules, "images", readConstraint(readImage)),
     serviceTd: optional(rules, "serviceTd", (item, at) => (item === "none" ? "none" : register(item, at))) ?? "none",
     eventLog: optional(rules, "eventLog", readEventLog) ?? { require: false, secureBoot: false, events: [], onlyListed: [] },
   };
+}
+
+function readImage(value: unknown, path: string): Digest {
+  const text = readText(value, path);
+  if (!isDigest(text)) throw malformed(path, "is not the digest of a manifest, such as sha256: and 64 hex digits");
+  return text;
 }
 
 function readIntelCommon(rules: PolicyObject) {

@@ -1,4 +1,5 @@
 import type { AmdProduct, AmdTcb } from "../amd/products.ts";
+import type { Digest } from "../../bytes/index.ts";
 import type { Finding } from "../findings.ts";
 import type { TcbStatus } from "../result.ts";
 import type { TeeName } from "../tee.ts";
@@ -88,6 +89,8 @@ export interface TdxRules {
   readonly mrOwner: Constraint<string> | undefined;
   readonly mrOwnerConfig: Constraint<string> | undefined;
   readonly rtmr: readonly (Constraint<string> | undefined)[];
+  /** Manifest digests: RTMR3 must be what measuring exactly one of them leads to (see `measureImage`). */
+  readonly images: Constraint<Digest> | undefined;
   /** `none`: no service TD may be bound; otherwise the allowed MRSERVICETD. */
   readonly serviceTd: "none" | Constraint<string>;
   readonly eventLog: EventLogRules;

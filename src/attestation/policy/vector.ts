@@ -13,6 +13,7 @@ export type TrustStatus = "none" | "affirming" | "warning" | "contraindicated";
 const claimOfCode: Readonly<Partial<Record<FindingCode, VectorClaim>>> = {
   POLICY_MEASUREMENT: "executables",
   POLICY_SIGNER: "executables",
+  POLICY_IMAGE: "executables",
   POLICY_EVENT_LOG_MISSING: "executables",
   POLICY_EVENT_MISSING: "executables",
   POLICY_EVENT_UNLISTED: "executables",
