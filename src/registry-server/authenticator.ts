@@ -54,6 +54,8 @@ class BasicAuthenticator implements Authenticator {
 
 interface Token {
   readonly user: string | undefined;
+  /** Repositories that the client asked for, granted or not. */
+  readonly asked: ReadonlySet<string>;
   readonly scopes: ReadonlyMap<string, ReadonlySet<string>>;
   readonly expiresAt: number;
 }
@@ -83,6 +85,10 @@ class TokenAuthenticator implements Authenticator {
     }
     const may = (need: Need) => token.scopes.get(need.repository)?.has(need.action) === true;
     if (!needs.every(may)) throw this.#challenge(request, needs, "insufficient_scope");
+    // A mount from a repository that the token was never asked for: the client can get a better one. Where it asked and
+    // was not granted, the mount becomes an upload instead.
+    const from = request.query.has("mount") ? request.query.get("from") : null;
+    if (from !== null && isRepositoryName(from) && !token.asked.has(from)) throw this.#challenge(request, needs, "insufficient_scope");
     return { user: token.user, may };
   }
 
@@ -112,7 +118,8 @@ class TokenAuthenticator implements Authenticator {
     const lifetime = this.#options.expiresInSeconds ?? 300;
     const token = randomBytes(32).toString("base64url");
     if (this.#tokens.size >= maxTokens) forgetOldest(this.#tokens);
-    this.#tokens.set(token, { user, scopes: this.#granted(user, scopeTexts), expiresAt: this.#now() + lifetime * 1000 });
+    const scopes = this.#granted(user, scopeTexts);
+    this.#tokens.set(token, { user, asked: new Set(scopes.keys()), scopes, expiresAt: this.#now() + lifetime * 1000 });
     const refresh = offline && user !== undefined ? this.#newRefreshToken(user) : undefined;
     return jsonReply(200, {
       token,

@@ -101,6 +101,23 @@ describe("token authentication", () => {
     expect(challengeOf(await registry.call("DELETE", "/v2/team/app/manifests/v")).get("scope")).toBe("repository:team/app:delete");
   });
 
+  it("wants a better token for a mount, and uploads where it is not granted", async () => {
+    const access = [
+      { user: "alice", repository: "*", actions: ["pull", "push"] },
+      { user: "bob", repository: "bob/*", actions: ["pull", "push"] },
+    ] as const;
+    await using registry = await startRegistry({ auth: { ...auth, access } });
+    const secret = await token(registry, "repository:secret:pull,push", alice);
+    await registry.call("POST", `/v2/secret/blobs/uploads/?digest=${digestOf(blob)}`, { headers: secret, body: blob });
+    const mount = (name: string, headers: Record<string, string>) =>
+      registry.call("POST", `/v2/${name}/blobs/uploads/?mount=${digestOf(blob)}&from=secret`, { headers });
+    const narrow = await mount("a", await token(registry, "repository:a:pull,push", alice));
+    expect([narrow.status, challengeOf(narrow).get("scope")]).toEqual([401, "repository:a:pull,push repository:secret:pull"]);
+    const both = (name: string) => `repository:${name}:pull,push repository:secret:pull`;
+    expect((await mount("a", await token(registry, both("a"), alice))).status).toBe(201);
+    expect((await mount("bob/x", await token(registry, both("bob/x"), basic("bob", users.bob)))).status).toBe(202);
+  });
+
   it("lets a token do what its scope says and nothing else", async () => {
     await using registry = await startRegistry({ auth });
     const push = await token(registry, "repository:team/app:pull,push", alice);
