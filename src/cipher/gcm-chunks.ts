@@ -1,6 +1,6 @@
 import type { GcmKey } from "./engine.ts";
 import { damaged, truncated } from "./errors.ts";
-import { chunkNonce } from "./kdf.ts";
+import { chunkNonces } from "./kdf.ts";
 import { chunkLayout } from "./sizes.ts";
 import type { BlockTransform, TransformShape } from "./transform.ts";
 
@@ -15,9 +15,10 @@ export const openChunksShape: TransformShape = { unit: sealedChunk, outputSize: 
 
 /** Encrypts chunks from index 0 on; the header is not part of it. Source: c2sp.org/chunked-encryption@v1, "Encryption". */
 export function sealChunks(key: GcmKey, baseNonce: Uint8Array): BlockTransform {
+  const nonceOf = chunkNonces(baseNonce);
   let index = 0;
   const seal = (plain: Uint8Array, out: Uint8Array) => {
-    key.seal(chunkNonce(baseNonce, index), plain, out);
+    key.seal(nonceOf(index), plain, out);
     index += 1;
   };
   const whole = (input: Uint8Array, out: Uint8Array) => {
@@ -50,9 +51,10 @@ export interface ChunkSpan {
 
 /** Decrypts chunks; each is written out only after its tag was checked. Positions come from the count alone. */
 export function openChunks(key: GcmKey, baseNonce: Uint8Array, span: ChunkSpan): BlockTransform {
+  const nonceOf = chunkNonces(baseNonce);
   let index = span.first;
   const open = (sealed: Uint8Array, out: Uint8Array) => {
-    if (key.open(chunkNonce(baseNonce, index), sealed, out) === "does-not-verify") throw damaged("ERR_CIPHER_CHUNK_DAMAGED", index);
+    if (key.open(nonceOf(index), sealed, out) === "does-not-verify") throw damaged("ERR_CIPHER_CHUNK_DAMAGED", index);
     index += 1;
   };
   const whole = (input: Uint8Array, out: Uint8Array) => {

@@ -33,13 +33,19 @@ export function expandChunkKeys(layerKey: Uint8Array, info: Uint8Array): ChunkKe
   return { key: output.subarray(0, 32), baseNonce: output.subarray(32, 44), commitment: output.subarray(44, 76) };
 }
 
-/** The nonce of chunk `index`: the base nonce XOR the index as a 96-bit big-endian number. Source: as above, "Encryption". */
-export function chunkNonce(baseNonce: Uint8Array, index: number): Buffer {
-  const nonce = Buffer.from(baseNonce);
-  const view = new DataView(nonce.buffer, nonce.byteOffset, nonce.length);
-  view.setUint32(4, (view.getUint32(4) ^ Math.floor(index / 2 ** 32)) >>> 0);
-  view.setUint32(8, (view.getUint32(8) ^ (index % 2 ** 32)) >>> 0);
-  return nonce;
+/**
+ * The nonces of a blob's chunks: the base nonce XOR the chunk's index as a 96-bit big-endian number. The result is
+ * valid until the next call; one buffer serves all chunks. Source: as above, "Encryption".
+ */
+export function chunkNonces(baseNonce: Uint8Array): (index: number) => Uint8Array {
+  const nonce = new Uint8Array(baseNonce);
+  const view = new DataView(nonce.buffer);
+  const [high, low] = [view.getUint32(4), view.getUint32(8)];
+  return (index) => {
+    view.setUint32(4, (high ^ Math.floor(index / 2 ** 32)) >>> 0);
+    view.setUint32(8, (low ^ (index % 2 ** 32)) >>> 0);
+    return nonce;
+  };
 }
 
 /** The key of the segment tags of a CTR blob: one block of HKDF-Expand-SHA-256 over a label and the nonce. */

@@ -1,6 +1,7 @@
 /** What a cipher thread runs. It sees key material and plaintext of the layers at work, like the thread that started it. */
 import { parentPort } from "node:worker_threads";
 import { ToolError, describeCause } from "../errors/index.ts";
+import { minorCollector } from "./minor-collector.ts";
 import { buildWork, type PieceWork } from "./runner.ts";
 import type { ThreadReply, ThreadRequest } from "./thread-messages.ts";
 
@@ -10,6 +11,7 @@ interface Session {
   queue: Promise<void>;
 }
 
+const collect = minorCollector();
 const sessions = new Map<number, Session>();
 
 async function answer(session: Session, request: Extract<ThreadRequest, { kind: "piece" }>): Promise<ThreadReply> {
@@ -40,6 +42,7 @@ parentPort?.on("message", (request: ThreadRequest) => {
       return;
     }
     const reply = await answer(session, request);
+    collect(request.length);
     parentPort?.postMessage(reply, reply.kind === "done" ? [reply.piece.input, reply.piece.output] : []);
   });
 });

@@ -6,7 +6,10 @@ import type { PieceResult, PieceRunner, RunnerPlan } from "./runner.ts";
 import type { ThreadReply, ThreadRequest } from "./thread-messages.ts";
 
 export interface CipherThreadsRequest {
-  /** How many threads at most; as many as there are processors, at least two and at most four, when not given. */
+  /**
+   * How many threads at most; when not given one less than there are processors, at least one and at most four: the
+   * calling thread does two hashes meanwhile, which is as much work, and each thread costs some 12 MiB.
+   */
   readonly threads?: number | undefined;
   /** The module that a thread runs, for bundles that keep it elsewhere. */
   readonly module?: URL | undefined;
@@ -43,7 +46,7 @@ export class CipherThreads {
   #sessions = 0;
 
   constructor(request: CipherThreadsRequest = {}) {
-    this.#limit = request.threads ?? Math.min(4, Math.max(2, availableParallelism()));
+    this.#limit = request.threads ?? Math.min(4, Math.max(1, availableParallelism() - 1));
     this.#module = request.module ?? ownModule();
   }
 

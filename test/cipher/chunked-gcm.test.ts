@@ -3,7 +3,7 @@ import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { ciphertextSize, newDecryption, newEncryption, plaintextSize, type LayerEncryption } from "../../src/cipher/index.ts";
 import { buildTransform } from "../../src/cipher/plan.ts";
-import { deriveChunkKeys } from "../../src/cipher/kdf.ts";
+import { chunkNonces, deriveChunkKeys } from "../../src/cipher/kdf.ts";
 import { transformStage } from "../../src/cipher/transform.ts";
 import { chunksOf, read } from "./bytes.ts";
 
@@ -56,4 +56,14 @@ it("gives every layer its own key and salt", async () => {
   const [a, b] = [newEncryption({ cipher, mediaType }), newEncryption({ cipher, mediaType })];
   expect(await blobOf(a)).not.toEqual(await blobOf(b));
   expect(a.privateOptions.symkey).not.toEqual(b.privateOptions.symkey);
+});
+
+it("counts chunks in 96 bits, past 2^32", () => {
+  const base = Buffer.from("5866b6598438e0029cd94ccf", "hex");
+  const nonceOf = chunkNonces(base);
+  for (const index of [0, 1, 255, 256, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 36 + 5, 2 ** 40 - 1]) {
+    const expected = (BigInt(`0x${base.toString("hex")}`) ^ BigInt(index)).toString(16).padStart(24, "0");
+    expect(Buffer.from(nonceOf(index)).toString("hex")).toBe(expected);
+  }
+  expect(base.toString("hex")).toBe("5866b6598438e0029cd94ccf");
 });
