@@ -33,6 +33,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   jose: ["keywrap", "kbs"],
   "tar-stream": ["guest", "store"],
   commander: ["cli"],
+  "cli-progress": ["cli"],
   "@sigstore/verify": ["signing"],
   "@sigstore/core": ["signing"],
   "@sigstore/bundle": ["signing"],
@@ -120,7 +121,7 @@ describe("the house", () => {
 
   it("writes to no console and reads no environment below the command line", () => {
     const wrong = files.filter(
-      (file) => roomOf(file) !== "cli" && /\bconsole\.|\bprocess\.env\b|\bprocess\.exit\b/.test(readFileSync(file, "utf8")),
+      (file) => roomOf(file) !== "cli" && /\bconsole\.[a-z]|\bprocess\.env\b|\bprocess\.exit\b/.test(readFileSync(file, "utf8")),
     );
     expect(wrong).toEqual([]);
   });

@@ -59,9 +59,10 @@ describe("the README", () => {
       .replace(/^make build$/m, ": built before the tests")
       .replace('export PATH="$PWD/bin:$PATH"', `export PATH="${projectFolder}/bin:$PATH"`)
       // What a person waits for by reading on.
+      .replace(/(ociseal registry serve .* &)/, '$1 servers="$servers $!"')
       .replace(
         /(ociseal kbs serve .* &)/,
-        `$1\nfor i in $(seq 300); do [ -s kbs/admin.token ] && curl -sf http://127.0.0.1:${registryPort}/v2/ >/dev/null && break; sleep 0.1; done`,
+        `$1 servers="$servers $!"\nfor i in $(seq 300); do [ -s kbs/admin.token ] && curl -sf http://127.0.0.1:${registryPort}/v2/ >/dev/null && break; sleep 0.1; done`,
       );
     const outcome = await new Promise<{ status: unknown; output: string }>((done) => {
       execFile(
