@@ -88,3 +88,4 @@ export type { VaultAccess } from "./keys/vault.ts";
 export type { KubernetesAccess } from "./keys/kubernetes.ts";
 export type { PluginAccess } from "./keys/kms-plugin.ts";
 export type { Pkcs11Access } from "./keys/pkcs11.ts";
+export { publicGoodTrustedRoot, refreshTrustedRoot, type RefreshRequest } from "./trust/refresh.ts";
