@@ -46,7 +46,7 @@ const contention = { minWindowMs: 40, maxWindowMs: 3000, rounds: 60 } as const;
  *
  * Registries ignore If-Match, so a write cannot be made conditional, and two writers that read the same index lose one
  * of their entries. So: read, merge, write; wait longer than a writer needs from its reading to its writing; read
- * again; only what was seen in two such readings in a row is there to stay. Every writer also puts back what it has
+ * again; only what was seen in three readings in a row, while nothing else changed, is there to stay. Every writer also puts back what it has
  * seen of others and finds missing (unless the manifest is gone), so that each repair serves everybody. Writers of one
  * process share one loop per tag. After a bounded number of rounds: `ERR_REGISTRY_REFERRERS_CONTENDED`.
  */
@@ -109,13 +109,14 @@ export class ReferrersTagWriter {
       const start = performance.now();
       const current = await this.#read(subject, options);
       const present = new Map((current?.manifests ?? []).map((entry) => [entry.digest, entry]));
-      const missing = [...wanted.values()].filter(({ digest }) => !present.has(digest));
       const lost = await this.#stillThere(
         [...seen.values()].filter(({ digest }) => !present.has(digest) && !wanted.has(digest)),
         seen,
         options,
       );
       for (const entry of present.values()) seen.set(entry.digest, entry);
+      // No await from here to `close`: what joins later begins a loop of its own.
+      const missing = [...wanted.values()].filter(({ digest }) => !present.has(digest));
       if (missing.length === 0 && lost.length === 0) {
         // Another writer is at work as long as the index grows; its last write may be of an older reading.
         stable = entries === present.size ? stable + 1 : 1;

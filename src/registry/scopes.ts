@@ -20,11 +20,6 @@ export function mergeScopes(...all: readonly Scopes[]): Scopes {
   return merged;
 }
 
-/** The scopes as texts, sorted so that equal sets are equal. */
-export function formatScopes(scopes: Scopes): readonly string[] {
-  return [...scopes].map(([repository, actions]) => `repository:${repository}:${[...actions].sort().join(",")}`).sort();
-}
-
 /**
  * Our scopes and the challenge's in one list, the challenge's first: some token services look at the first alone.
  * A repository named by both becomes one entry with the actions of both.
