@@ -29,6 +29,7 @@ const hints: Readonly<Record<string, string>> = {
   EDQUOT: "the quota of the target's file system is used up",
   EPERM: "run as root, or unpack with --rootless",
   EACCES: "run as root, or unpack with --rootless, or choose a directory that you may write",
+  EINVAL: "where it is a chown, this user namespace does not map the image's ids: map more of them, or unpack with --rootless",
   EROFS: "the target's file system is read-only",
   EMFILE: "raise the limit on open files (ulimit -n)",
   ENOENT: "the directory that shall hold the target must exist, and /proc must be mounted",
