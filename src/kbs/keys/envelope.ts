@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from "node:crypto";
 import { KbsError } from "../errors.ts";
 
 /**
@@ -55,17 +55,17 @@ export function openRecord(sealed: Uint8Array, secret: Buffer, binding: string):
   }
 }
 
-/** AES-256-GCM: IV (12), ciphertext, tag (16). */
+/** AES-256-GCM: IV (12), ciphertext, tag (16). A key object spares Node its slow guess at what a buffer is. */
 export function encrypt(plaintext: Uint8Array, key: Buffer, aad: Buffer): Buffer {
   const iv = randomBytes(12);
-  const cipher = createCipheriv("aes-256-gcm", key, iv);
+  const cipher = createCipheriv("aes-256-gcm", createSecretKey(key), iv);
   cipher.setAAD(aad);
   return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
 }
 
 /** The inverse of {@link encrypt}; throws whatever the cipher throws. A shorter tag would be a weaker one, so its length is fixed. */
 export function decrypt(sealed: Buffer, key: Buffer, aad: Buffer): Buffer {
-  const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12), { authTagLength: 16 });
+  const decipher = createDecipheriv("aes-256-gcm", createSecretKey(key), sealed.subarray(0, 12), { authTagLength: 16 });
   decipher.setAAD(aad);
   decipher.setAuthTag(sealed.subarray(-16));
   return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()]);

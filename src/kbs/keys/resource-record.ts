@@ -1,5 +1,6 @@
-import { decodeBase64, parseJson } from "../../bytes/index.ts";
+import { decodeBase64 } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
+import { parseOwnJson } from "../protocol/own-json.ts";
 import { isObject } from "../protocol/shape.ts";
 
 /** `enabled` is released, `disabled` is kept but not released, `destroyed` has no value any more. */
@@ -63,7 +64,7 @@ function jsonOfValue(value: StoredValue): unknown {
 
 /** Parses the plaintext of a resource's record. Throws `ERR_KBS_RECORD_CORRUPT`: it was authentic, so this is a foreign format. */
 export function parseResource(bytes: Buffer, path: string): ResourceDocument {
-  const value = parseJson(bytes, { maxBytes: 8 << 20, maxDepth: 6, subject: `the record of ${path}` });
+  const value = parseOwnJson(bytes);
   if (!isObject(value) || value["format"] !== format || value["path"] !== path || !Array.isArray(value["versions"])) throw foreign(path);
   const { kind, createdAt, createdBy, current, released, rotationDays } = value;
   if ((kind !== "secret" && kind !== "key") || typeof createdAt !== "string" || typeof createdBy !== "string") throw foreign(path);

@@ -1,5 +1,5 @@
-import { parseJson } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
+import { parseOwnJson } from "../protocol/own-json.ts";
 import type { ListRequest, RecordPage, SecretStore, WriteCondition } from "../stores/secret-store.ts";
 import type { Keyring } from "./keyring.ts";
 
@@ -9,7 +9,6 @@ export interface SealedDocument {
   readonly revision: string;
 }
 
-const maxDocumentSize = 4 << 20;
 const maxAttempts = 20;
 
 /** JSON documents in a store, sealed for their place. Throws `ERR_KBS_RECORD_CORRUPT` and what the store throws. */
@@ -26,7 +25,7 @@ export class SealedRecords {
     const record = await this.#store.read(key);
     if (record === undefined) return undefined;
     const bytes = await this.#keyring.open(record.bytes, key);
-    return { value: parseJson(bytes, { maxBytes: maxDocumentSize, subject: `the record ${key}` }), revision: record.revision };
+    return { value: parseOwnJson(bytes), revision: record.revision };
   }
 
   write(key: string, value: unknown, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {

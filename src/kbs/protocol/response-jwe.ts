@@ -4,6 +4,7 @@ import {
   createDecipheriv,
   createECDH,
   createHash,
+  createSecretKey,
   privateDecrypt,
   publicEncrypt,
   randomBytes,
@@ -52,7 +53,7 @@ export function sealResponse(plaintext: Uint8Array, recipient: TeePublicKey, ran
   const { header, encryptedKey } =
     recipient.kty === "EC" ? wrapToEc(cek, recipient, randomness?.ephemeralScalar) : wrapToRsa(cek, recipient);
   const protectedHeader = encodeBase64Url(Buffer.from(header, "ascii"));
-  const cipher = createCipheriv("aes-256-gcm", cek, iv);
+  const cipher = createCipheriv("aes-256-gcm", createSecretKey(cek), iv);
   cipher.setAAD(Buffer.from(protectedHeader, "ascii"));
   const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()]);
   const sealed = {
@@ -76,7 +77,7 @@ function wrapToEc(cek: Buffer, recipient: TeePublicKey & { kty: "EC" }, scalar: 
   const x = encodeBase64Url(point.subarray(1, 1 + size));
   const y = encodeBase64Url(point.subarray(1 + size));
   const header = `{"alg":"${ecdhAlgorithm}","enc":"A256GCM","epk":{"crv":"${recipient.crv}","kty":"EC","x":"${x}","y":"${y}"}}`;
-  const wrap = createCipheriv("id-aes256-wrap", kek, keyWrapIv);
+  const wrap = createCipheriv("id-aes256-wrap", createSecretKey(kek), keyWrapIv);
   return { header, encryptedKey: Buffer.concat([wrap.update(cek), wrap.final()]) };
 }
 

@@ -135,11 +135,13 @@ async function serveOne(
     refusal = refusalOf(error);
     reply = replyOf(refusal, server.statusOf(refusal), call.requestId);
   }
-  const body = typeof reply.body === "string" ? Buffer.from(reply.body, "utf8") : (reply.body ?? Buffer.alloc(0));
+  // A text goes out in one write with the head, a buffer in two.
+  const body = reply.body ?? "";
+  const responseBytes = Buffer.byteLength(body);
   const unread = !message.complete;
   response.writeHead(reply.status, {
     ...reply.headers,
-    "content-length": body.length,
+    "content-length": responseBytes,
     "x-request-id": call.requestId,
     "cache-control": "no-store",
     "ociseal-kbs": "1",
@@ -154,7 +156,7 @@ async function serveOne(
     status: reply.status,
     durationMs: performance.now() - start,
     requestBytes: Number(message.headers["content-length"] ?? 0),
-    responseBytes: body.length,
+    responseBytes,
     refusal,
   });
 }

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { decodeBase64Url, encodeBase64, encodeBase64Url, parseJson } from "../../bytes/index.ts";
+import { decodeBase64Url, encodeBase64, encodeBase64Url } from "../../bytes/index.ts";
 import { decrypt, encrypt } from "../keys/envelope.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { sessionCookieName } from "../protocol/messages.ts";
 import { isProtocolVersion, type AuthRequest } from "../protocol/messages.ts";
+import { parseOwnJson } from "../protocol/own-json.ts";
 import { isObject } from "../protocol/shape.ts";
 import { teeNamed } from "../protocol/tee-names.ts";
 
@@ -103,7 +104,7 @@ export class Sessions {
       if (key === undefined) return undefined;
       const text = decrypt(bytes.subarray(headSize), key.secret, head);
       const plain = head[8] === 1 ? inflateRawSync(text, { maxOutputLength: maxTextSize }) : text;
-      return parseSession(parseJson(plain, { maxBytes: maxTextSize, maxDepth: 2 }));
+      return parseSession(parseOwnJson(plain));
     } catch {
       // A stranger's cookie, a cut one, or one of another installation: all the same, no session.
       return undefined;

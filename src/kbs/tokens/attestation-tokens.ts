@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { decodeProtectedHeader, jwtVerify, type JWTPayload } from "jose";
 import { KbsError } from "../errors.ts";
 import { describeCause } from "../../errors/index.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
-import { parseTeePublicKey, type TeePublicKey } from "../protocol/tee-key.ts";
+import { readTeePublicKey, type TeePublicKey } from "../protocol/tee-key.ts";
 import { statusOf, trustClaims, type TrustVector } from "../protocol/trust-vector.ts";
-import { signCompact } from "./jws.ts";
+import { openCompact, signCompact } from "./jws.ts";
 import type { SigningKeys } from "./signing-keys.ts";
 
 /** One device of an attested guest. */
@@ -88,38 +87,42 @@ export class AttestationTokens {
     try {
       const payload = await this.#payloadOf(token, now);
       const { exp, jti } = payload;
-      return { claims: payload, teePublicKey: teeKeyIn(payload), tokenId: jti, expiresAt: new Date((exp ?? 0) * 1000) };
+      return {
+        claims: payload,
+        teePublicKey: teeKeyIn(payload),
+        tokenId: typeof jti === "string" ? jti : undefined,
+        expiresAt: new Date((typeof exp === "number" ? exp : 0) * 1000),
+      };
     } catch (cause) {
       if (cause instanceof KbsError && (cause.code === "ERR_KBS_ATTESTATION_REFUSED" || cause.category === "unavailable")) throw cause;
       throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${describeCause(cause)}`, cause });
     }
   }
 
-  async #payloadOf(token: string, now: Date): Promise<JWTPayload> {
-    const { kid } = decodeProtectedHeader(token);
+  async #payloadOf(token: string, now: Date): Promise<Readonly<Record<string, unknown>>> {
+    const jws = openCompact(token);
+    const { kid } = jws ?? {};
     // The key in the header is for others; we use our own by its id.
     if (kid !== undefined && this.#keys.byKid(kid) === undefined && this.#options.foreign === undefined) await this.#keys.reload();
     const entry = kid === undefined ? undefined : this.#keys.byKid(kid);
-    if (entry === undefined) {
-      if (this.#options.foreign !== undefined) return this.#options.foreign.verifyForeign(token, now);
-      throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token is signed by a key that this service does not hold" });
-    }
-    const { payload } = await jwtVerify(token, entry.key.publicKey, {
-      algorithms: [entry.key.algorithm],
-      issuer: this.#options.issuer,
-      requiredClaims: ["exp", "iat"],
-      clockTolerance: clockLeewaySeconds,
-      currentDate: now,
-    });
+    if (entry === undefined && this.#options.foreign !== undefined) return this.#options.foreign.verifyForeign(token, now);
+    if (jws === undefined || entry === undefined) throw refused("it is not signed by a key that this service holds");
+    const payload = jws.verify(entry.key);
+    if (payload === undefined) throw refused("its signature is wrong");
+    const { exp, iat, iss } = payload;
+    const seconds = now.getTime() / 1000;
+    if (iss !== this.#options.issuer) throw refused("it is of another issuer");
+    if (typeof exp !== "number" || seconds >= exp + clockLeewaySeconds) throw refused("it has expired");
+    if (typeof iat !== "number" || iat > seconds + clockLeewaySeconds) throw refused("it is of the future");
     return payload;
   }
 }
 
-/** The guest's key in a token's claims. Throws `ERR_KBS_ATTESTATION_REFUSED`, `ERR_KBS_EVIDENCE_INVALID`. */
+/** The guest's key in a verified token's claims; deriving from it refuses a point off its curve. Throws `ERR_KBS_ATTESTATION_REFUSED`, `ERR_KBS_EVIDENCE_INVALID`. */
 export function teeKeyIn(claims: Readonly<Record<string, unknown>>): TeePublicKey {
   for (const path of teeKeyPaths) {
     const found = memberAt(claims, ...path);
-    if (isObject(found)) return parseTeePublicKey(found);
+    if (isObject(found)) return readTeePublicKey(found);
   }
   throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: "the token carries no tee-pubkey" });
 }
@@ -134,6 +137,10 @@ function submodOf(device: AttestedDevice): Readonly<Record<string, unknown>> {
     ...(device.reasons.length === 0 ? {} : { "ociseal.reasons": device.reasons }),
     ...device.extensions,
   };
+}
+
+function refused(why: string): KbsError {
+  return new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${why}` });
 }
 
 /** PEM certificates as the base64 DER texts of `x5c`. */

@@ -1,6 +1,10 @@
-import { sign } from "node:crypto";
-import { encodeBase64Url } from "../../bytes/index.ts";
+import { sign, verify } from "node:crypto";
+import { decodeBase64Url, encodeBase64Url, parseJson } from "../../bytes/index.ts";
+import { parseOwnJson } from "../protocol/own-json.ts";
+import { isObject } from "../protocol/shape.ts";
 import type { SigningKey } from "./signing-key.ts";
+
+const maxTokenLength = 1 << 20;
 
 /** A compact JWS over JSON. Signed in place, not on the thread pool: it takes less time than the hand-over. Source: RFC 7515 section 7.1. */
 export function signCompact(
@@ -10,9 +14,76 @@ export function signCompact(
 ): string {
   const encode = (value: unknown) => encodeBase64Url(Buffer.from(JSON.stringify(value), "utf8"));
   const input = `${encode({ ...header, alg: key.algorithm })}.${encode(payload)}`;
+  const bytes = Buffer.from(input, "ascii");
   const signature =
     key.algorithm === "ES256"
-      ? sign("sha256", Buffer.from(input), { key: key.privateKey, dsaEncoding: "ieee-p1363" })
-      : sign(null, Buffer.from(input), key.privateKey);
+      ? sign("sha256", bytes, { key: key.privateKey, dsaEncoding: "ieee-p1363" })
+      : sign(null, bytes, key.privateKey);
   return `${input}.${encodeBase64Url(signature)}`;
+}
+
+/** The header and payload of a compact JWS whose signature was not looked at, and what verifies it. */
+export interface UnverifiedJws {
+  /** `undefined` when the header names none. */
+  readonly kid: string | undefined;
+  /** The payload when the signature is the key's, by the key's own algorithm; `undefined` when it is not. */
+  verify(key: Pick<SigningKey, "algorithm" | "publicKey">): Readonly<Record<string, unknown>> | undefined;
+}
+
+/**
+ * Takes a compact JWS apart; `undefined` when it is none. For tokens that we signed ourselves: verifying one is most of
+ * what a release costs, and here it takes a third of the time that it takes through WebCrypto and its thread pool.
+ *
+ * The algorithm is the key's; a header that names another one does not verify, nor one with critical extensions.
+ * Source: RFC 7515 sections 4.1.11 and 5.2.
+ */
+export function openCompact(token: string): UnverifiedJws | undefined {
+  if (token.length > maxTokenLength) return undefined;
+  const [head, body, signature, ...rest] = token.split(".");
+  if (head === undefined || body === undefined || signature === undefined || rest.length > 0) return undefined;
+  const header = objectIn(head);
+  if (header === undefined || "crit" in header || "b64" in header) return undefined;
+  const { alg, kid } = header;
+  return {
+    kid: typeof kid === "string" ? kid : undefined,
+    verify: (key) => {
+      if (alg !== key.algorithm) return undefined;
+      const bytes = Buffer.from(`${head}.${body}`, "ascii");
+      const signed = bytesIn(signature);
+      // Both algorithms have signatures of 64 bytes. Source: RFC 7518 section 3.4, RFC 8032 section 5.1.6.
+      if (signed?.length !== 64) return undefined;
+      const good =
+        key.algorithm === "ES256"
+          ? verify("sha256", bytes, { key: key.publicKey, dsaEncoding: "ieee-p1363" }, signed)
+          : verify(null, bytes, key.publicKey, signed);
+      return good ? ownPayload(body) : undefined;
+    },
+  };
+}
+
+/** The signature is ours, hence the text too. */
+function ownPayload(body: string): Readonly<Record<string, unknown>> | undefined {
+  const value = parseOwnJson(Buffer.from(body, "base64url"));
+  return isObject(value) ? value : undefined;
+}
+
+function bytesIn(text: string): Buffer | undefined {
+  try {
+    return decodeBase64Url(text);
+  } catch {
+    // Another spelling of the same bytes is another token: not ours.
+    return undefined;
+  }
+}
+
+function objectIn(text: string): Readonly<Record<string, unknown>> | undefined {
+  const bytes = bytesIn(text);
+  if (bytes === undefined) return undefined;
+  try {
+    const value = parseJson(bytes, { maxBytes: maxTokenLength });
+    return isObject(value) ? value : undefined;
+  } catch {
+    // Whatever does not parse is no token.
+    return undefined;
+  }
 }
