@@ -62,7 +62,7 @@ describe("the README", () => {
       .replace(/(ociseal registry serve .* &)/, '$1 servers="$servers $!"')
       .replace(
         /(ociseal kbs serve .* &)/,
-        `$1 servers="$servers $!"\nfor i in $(seq 300); do [ -s kbs/admin.token ] && curl -sf http://127.0.0.1:${registryPort}/v2/ >/dev/null && break; sleep 0.1; done`,
+        `$1 servers="$servers $!"\nfor i in $(seq 300); do [ -s kbs/admin.token ] && ${process.execPath} -e "fetch('http://127.0.0.1:${registryPort}/v2/').catch(() => process.exit(1))" && break; sleep 0.1; done`,
       );
     const outcome = await new Promise<{ status: unknown; output: string }>((done) => {
       execFile(
