@@ -45,10 +45,19 @@ export interface SealPlan {
   readonly plaintextSize: number | undefined;
 }
 
-/** Prepares the encryption of one layer with fresh key material. Throws `ERR_CIPHER_LAYER_TOO_LARGE`. */
+const minSecret = 32;
+
+/** Prepares the encryption of one layer with fresh key material. Throws `ERR_CIPHER_LAYER_TOO_LARGE`, `ERR_CIPHER_CONVERGENT_SECRET`. */
 export function newEncryption(request: EncryptionRequest): LayerEncryption {
   const { cipher, plaintextSize } = request;
   if (plaintextSize !== undefined) checkPlaintextSize(cipher, plaintextSize);
+  const secretSize = request.convergent?.secret.length ?? minSecret;
+  if (secretSize < minSecret) {
+    throw new CipherError("ERR_CIPHER_CONVERGENT_SECRET", {
+      message: `the secret of convergent encryption has ${secretSize} bytes (expected at least ${minSecret})`,
+      hint: "make one with: ociseal key generate kek --out tenant; a secret that can be guessed gives every layer away",
+    });
+  }
   const prepared = prepare(request);
   let state: "new" | "used" | "done" = "new";
   let results: TransformResults = {};

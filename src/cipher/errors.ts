@@ -23,6 +23,7 @@ export const cipherErrors = {
   ERR_CIPHER_SIZE_IMPOSSIBLE: { category: "integrity", summary: "No layer of this cipher can have the declared size." },
   ERR_CIPHER_SIZE_MISMATCH: { category: "integrity", summary: "A layer being encrypted is shorter or longer than declared." },
   ERR_CIPHER_LAYER_TOO_LARGE: { category: "usage", summary: "A layer is larger than the cipher may encrypt." },
+  ERR_CIPHER_CONVERGENT_SECRET: { category: "usage", summary: "The secret of convergent encryption is too short." },
   ERR_CIPHER_RANGE: { category: "usage", summary: "A byte range does not lie inside the layer." },
   ERR_CIPHER_UNCOMPRESS: { category: "integrity", summary: "A decrypted layer does not uncompress." },
   ERR_CIPHER_FILE: { category: "io", summary: "A local file of an encrypted or plain layer could not be read or written." },

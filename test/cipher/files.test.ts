@@ -176,6 +176,13 @@ describe("stages with threads", () => {
     expect((await outcomeOf(async () => encryption.stage(source()))).code).toBe("ERR_INTERNAL");
   });
 
+  it("end with an error when their thread cannot start", async () => {
+    const pool = new CipherThreads({ module: new URL("nowhere.js", import.meta.url) });
+    const encryption = newEncryption({ cipher: gcm, mediaType, plaintextSize: 9 * MiB, threads: pool });
+    expect((await outcomeOf(async () => encryption.stage(chunksOf(pattern(9 * MiB), MiB)))).code).toBe("ERR_INTERNAL");
+    await pool.close();
+  });
+
   it("are left early without harm", async () => {
     const layer = await sealed(gcm, pattern(12 * MiB));
     const threaded = newDecryption({ ...layer, mediaType, ciphertextSize: layer.blob.length, threads });

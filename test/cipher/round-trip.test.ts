@@ -101,6 +101,9 @@ describe.each(ciphers)("%s", (cipher) => {
     };
     const blob = await sealWith("a", "sha256:1");
     expect(await sealWith("a", "sha256:1")).toEqual(blob);
+    expect(() => newEncryption({ cipher, mediaType, convergent: { secret: Buffer.alloc(31), plaintextDigest: "sha256:1" } })).toThrow(
+      expect.objectContaining({ code: "ERR_CIPHER_CONVERGENT_SECRET" }),
+    );
     expect(await sealWith("b", "sha256:1")).not.toEqual(blob);
     expect(await sealWith("a", "sha256:2")).not.toEqual(blob);
     expect((await sealed(cipher, plaintext)).blob).not.toEqual(blob);
