@@ -4,7 +4,13 @@ var parts = process.versions.node.split(".").map(Number);
 var suits =
   (parts[0] === 22 && (parts[1] > 22 || (parts[1] === 22 && parts[2] >= 2))) || (parts[0] === 24 && parts[1] >= 15) || parts[0] > 24;
 if (suits) {
-  import("node:module")
+  // Blobs pass through as short-lived buffers: a young generation that stays small keeps them in the processor's cache
+  // and the process a third smaller (measured with 1 GiB: 106 instead of 170 MiB).
+  import("node:v8")
+    .then(function (v8) {
+      v8.setFlagsFromString("--semi-space-growth-factor=1");
+      return import("node:module");
+    })
     .then(function (module) {
       module.enableCompileCache();
       return import("../dist/cli/main.js");

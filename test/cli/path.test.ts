@@ -32,7 +32,7 @@ beforeAll(async () => {
       run: { Entrypoint: ["/app/run"], Env: ["DB_PASSWORD=x"] },
     });
   const layout = await openLayout({ path: join(folder, "image"), mode: "write", durability: "none" });
-  await pushImage(layout, await makeIndex({ images: [await image("amd64"), await image("arm64")] }), "app");
+  await pushImage(layout, makeIndex({ images: [await image("amd64"), await image("arm64")] }), "app");
   await layout.close();
   registry = await startServer(["registry", "serve", "--listen", "127.0.0.1:0", "--storage", "registry"], { cwd: folder });
   kbs = await startServer(["kbs", "serve", "--dev", "--listen", "127.0.0.1:0", "--data", "kbs"], { cwd: folder });
@@ -58,8 +58,8 @@ afterAll(async () => {
 describe("the whole path", () => {
   it("seals an index with a key at the KBS, and a guest unseals its platform", async () => {
     const sealed = await run(
-      ...["encrypt", "oci:image:app", `${host}/app:1`, "-r", "kbs:///default/app-key", "-r", "jwe:team.pub"],
-      ...["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token", "--sign-key", "cosign.key", "--json"],
+      ...`encrypt oci:image:app ${host}/app:1 -r kbs:///default/app-key -r jwe:team.pub`.split(" "),
+      ...`--kbs ${kbsUrl} --kbs-admin-token kbs/admin.token --sign-key cosign.key --json`.split(" "),
     );
     expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
     expect(document(sealed)).toMatchObject({ keys: [{ outcome: "created" }], dryRun: false });
@@ -179,16 +179,16 @@ describe("refusals", () => {
     ["an unknown flag", ["inspect", "oci:image", "--nonsense"], 2, "ERR_USAGE"],
     ["a layout that is not there", ["inspect", "oci:nowhere"], 3, "ERR_STORE_NOT_FOUND"],
     ["a layer out of range", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:team.pub", "--layer", "7"], 2, "ERR_LAYER_CHOICE"],
-    ["a registry that is not there", ["inspect", "127.0.0.1:1/app:1"], 4, undefined],
+    ["a registry that is not there", ["inspect", "127.0.0.1:1/app:1"], 4, /^ERR_/],
     ["nothing to decrypt", ["decrypt", "oci:image:app", "oci:x", "-k", "team.key"], 2, "ERR_NOT_ENCRYPTED"],
     ["a pull without a verifier", ["pull", "oci:image:app", "x"], 2, "ERR_USAGE"],
-    ["a key file that is not there", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:none.pub"], 9, undefined],
+    ["a key file that is not there", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:none.pub"], 9, /^ERR_SYSTEM_ENOENT$/],
   ] as const)("tells %s by its own code", async (_what, args, status, code) => {
     const outcome = await run(...args, "--json");
     expect(outcome, outcome.stderr).toMatchObject({ status });
     const { error } = document(outcome);
     expect(error?.hint).toBeTruthy();
-    if (code !== undefined) expect(error?.code).toBe(code);
+    expect(error?.code).toMatch(code);
   });
 
   it("leaves no target when the signature is another's", async () => {

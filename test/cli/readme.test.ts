@@ -25,7 +25,7 @@ beforeAll(async () => {
   await seedRegistry(
     hub,
     "library/alpine",
-    await makeIndex({ images: [await makeHelloImage("hi\n", "amd64"), await makeHelloImage("hi\n", "arm64")] }),
+    makeIndex({ images: [await makeHelloImage("hi\n", "amd64"), await makeHelloImage("hi\n", "arm64")] }),
     "3",
   );
   await mkdir(join(folder, ".config/containers"), { recursive: true });
