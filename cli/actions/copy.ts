@@ -1,4 +1,4 @@
-import { parseImageName } from "../../src/oci/index.ts";
+import { parseImageName, parsePlatform } from "../../src/oci/index.ts";
 import { copyImage } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
@@ -7,9 +7,21 @@ import { formatSize } from "../table.ts";
 
 interface CopyOptions extends RegistryFlags {
   readonly referrers?: boolean;
+  readonly platform?: readonly string[];
+  readonly dryRun?: boolean;
 }
 
 export const copy: Action<CopyOptions> = async (shell, [source = "", destination = ""], options) => {
+  if (options.dryRun === true) {
+    const root = await withImages(shell, options, async (images) => (await images.resolve(source)).root);
+    parseImageName(destination);
+    await shell.result(`dry run: ${destination} would become ${root.digest}`, {
+      digest: root.digest,
+      mediaType: root.mediaType,
+      dryRun: true,
+    });
+    return;
+  }
   const done = await withImages(shell, options, async ({ transport, credentials, registriesConf }) => {
     const progress = await showProgress(shell);
     try {
@@ -18,6 +30,7 @@ export const copy: Action<CopyOptions> = async (shell, [source = "", destination
         destination: parseImageName(destination),
         transport,
         registriesConf,
+        platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
         sourceCredentials: credentials,
         destinationCredentials: credentials,
         referrers: options.referrers === true ? "follow" : "ignore",
