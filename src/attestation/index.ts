@@ -8,14 +8,13 @@ export { isTeeName, teeNames, type TeeName } from "./tee.ts";
 export { verifyEvidence, type Expectation, type VerifyRequest } from "./verify-evidence.ts";
 export {
   requireAccepted,
-  tcbStatuses,
   type CheckedExpectations,
   type Refused,
-  type TcbStatus,
   type VerificationResult,
   type Verified,
   type VerifiedDetail,
 } from "./result.ts";
+export { tcbStatuses, type TcbStatus } from "./intel/status-words.ts";
 export { attestationReport, type AttestationReport } from "./report.ts";
 export { recogniseEvidence, evidenceFromJson, type RawEvidence } from "./evidence-format.ts";
 export { builtInRoots, parseTrustRoots, type TrustRoots } from "./trust-roots.ts";

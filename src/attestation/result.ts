@@ -3,23 +3,9 @@ import type { JsonObject } from "./attester/json.ts";
 import { AttestationError } from "./errors.ts";
 import type { EventLogOutcome } from "./eventlog/outcome.ts";
 import type { Finding } from "./findings.ts";
+import type { TcbStatus } from "./intel/status-words.ts";
 import type { VerifiedQuote } from "./intel/verify.ts";
 import type { TeeName } from "./tee.ts";
-
-/** Intel's status words, in the spelling of the 2026 quote verification library. AMD has none. */
-export const tcbStatuses = [
-  "UpToDate",
-  "SWHardeningNeeded",
-  "ConfigurationNeeded",
-  "ConfigurationAndSWHardeningNeeded",
-  "OutOfDate",
-  "OutOfDateConfigurationNeeded",
-  "TDRelaunchAdvised",
-  "TDRelaunchAdvisedConfigurationNeeded",
-  "Revoked",
-] as const;
-
-export type TcbStatus = (typeof tcbStatuses)[number];
 
 /** Evidence that holds: every signature, chain, list and binding. What it says still has to be appraised against a policy. */
 export interface Verified {

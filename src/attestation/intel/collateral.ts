@@ -7,6 +7,7 @@ import { checkSignature, ecdsaP256Sha256 } from "../der/signatures.ts";
 import { checkValidity, parseCertificate, type Certificate } from "../der/x509.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
 import type { TrustRoots } from "../trust-roots.ts";
+import type { VerifiedPck } from "./pck.ts";
 import { parseQeIdentity, type QeIdentity } from "./qe-identity.ts";
 import { parseTcbInfo, type TcbInfo } from "./tcb-info.ts";
 
@@ -46,6 +47,8 @@ export interface VerifiedIntelCollateral {
   readonly earliestIssueDate: number;
   readonly latestIssueDate: number;
   readonly roots: TrustRoots;
+  /** PCK chains that have been verified with this collateral, by their text: hosts send the same one with every quote. */
+  readonly verifiedChains: Map<string, VerifiedPck>;
 }
 
 const tcbSigningName = "Intel SGX TCB Signing";
@@ -121,6 +124,7 @@ export function verifyIntelCollateral(
     earliestIssueDate: Math.min(...issued),
     latestIssueDate: Math.max(...issued),
     roots: context.roots,
+    verifiedChains: new Map(),
   };
 }
 

@@ -4,14 +4,10 @@ import { checkSignature, ecdsaP256Sha256 } from "../der/signatures.ts";
 import { checkValidity, parseCertificate, type Certificate } from "../der/x509.ts";
 import { refuse } from "../refuse.ts";
 import { checkListOf, unknownRoot, type VerifiedIntelCollateral } from "./collateral.ts";
-import { parsePckExtension, type PckExtension } from "./pck.ts";
+import { parsePckExtension, type VerifiedPck } from "./pck.ts";
 
-/** A PCK whose chain holds and is not revoked. */
-export interface VerifiedPck {
-  readonly leaf: Certificate;
-  readonly intermediate: Certificate;
-  readonly extension: PckExtension;
-}
+/** Chains that one collateral remembers: a fleet of one family has a few dozen hosts. */
+const maxRemembered = 256;
 
 const pckName = "Intel SGX PCK Certificate";
 
@@ -20,6 +16,17 @@ const pckName = "Intel SGX PCK Certificate";
  * exactly three certificates in this order, the last byte for byte the pinned root. Reference C 2.1 steps 1 to 5.
  */
 export function verifyPckChain(pem: Uint8Array | string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
+  const { verifiedChains } = collateral;
+  const text = typeof pem === "string" ? pem : Buffer.from(pem).toString("latin1");
+  const known = verifiedChains.get(text);
+  if (known !== undefined) return known;
+  const verified = verifyChain(text, collateral, path);
+  if (verifiedChains.size >= maxRemembered) verifiedChains.clear();
+  verifiedChains.set(text, verified);
+  return verified;
+}
+
+function verifyChain(pem: string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
   const { root, rootCrl, pckCrl, at, roots } = collateral;
   const ders = parsePemChain(pem, path);
   if (ders.length !== 3)

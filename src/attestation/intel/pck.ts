@@ -17,6 +17,13 @@ export interface PckExtension {
   readonly configuration: { readonly dynamicPlatform?: boolean; readonly cachedKeys?: boolean; readonly smtEnabled?: boolean } | undefined;
 }
 
+/** A PCK whose chain holds and is not revoked. */
+export interface VerifiedPck {
+  readonly leaf: Certificate;
+  readonly intermediate: Certificate;
+  readonly extension: PckExtension;
+}
+
 export const sgxExtensionOid = "1.2.840.113741.1.13.1";
 const prefix = `${sgxExtensionOid}.`;
 const sgxTypes = ["standard", "scalable", "scalable-with-integrity"] as const;

@@ -1,5 +1,5 @@
 import { refuse } from "../refuse.ts";
-import type { TcbStatus } from "../result.ts";
+import type { TcbStatus } from "./status-words.ts";
 import type { ComponentLevel, ComponentStatus, PlatformStatus, TcbInfo, TcbLevel, TdxModuleIdentity } from "./tcb-info.ts";
 
 /** The SVNs of one platform, as its PCK certificate states them. */

@@ -1,9 +1,10 @@
 import { createHash, verify } from "node:crypto";
 import { importP256Point } from "../der/signatures.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
-import type { TcbStatus } from "../result.ts";
+import type { TcbStatus } from "./status-words.ts";
 import type { VerifiedIntelCollateral } from "./collateral.ts";
-import { verifyPckChain, type VerifiedPck } from "./pck-chain.ts";
+import { verifyPckChain } from "./pck-chain.ts";
+import type { VerifiedPck } from "./pck.ts";
 import { checkQeReport } from "./qe-identity.ts";
 import type { TdReport } from "./quote-body.ts";
 import type { Quote } from "./quote.ts";

@@ -1,5 +1,5 @@
 import { isDigest, type Digest } from "../../bytes/index.ts";
-import { tcbStatuses, type TcbStatus } from "../result.ts";
+import { tcbStatuses, type TcbStatus } from "../intel/status-words.ts";
 import {
   flag,
   malformed,

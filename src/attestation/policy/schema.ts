@@ -1,7 +1,7 @@
 import type { AmdProduct, AmdTcb } from "../amd/products.ts";
 import type { Digest } from "../../bytes/index.ts";
 import type { Finding } from "../findings.ts";
-import type { TcbStatus } from "../result.ts";
+import type { TcbStatus } from "../intel/status-words.ts";
 import type { TeeName } from "../tee.ts";
 
 /**
