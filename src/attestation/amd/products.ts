@@ -28,7 +28,6 @@ export const productRows: Readonly<Record<AmdProduct, ProductRow>> = {
 };
 
 export const tcbComponents = ["fmc", "bl", "tee", "snp", "ucode"] as const;
-export type TcbComponent = (typeof tcbComponents)[number];
 
 /** Splits a TCB word by the product's layout; `undefined` when a reserved byte is not zero. */
 export function splitTcb(word: Uint8Array, product: AmdProduct): AmdTcb | undefined {
