@@ -1,4 +1,12 @@
 import { readFile } from "node:fs/promises";
+import {
+  directoryCache,
+  hardwareVerifier,
+  loadCollateral,
+  offlineCollateral,
+  parsePolicy,
+  vendorCollateral,
+} from "../../attestation/index.ts";
 import { parseJson } from "../../bytes/index.ts";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
@@ -75,10 +83,23 @@ export async function readTls(config: KbsConfig): Promise<TlsMaterial | undefine
   };
 }
 
-async function attestationOf(config: KbsConfig): Promise<Pick<KbsServerOptions, "attestation" | "foreignTokens">> {
-  if (config.attestation.kind === "built-in") return {};
-  const service = cocoAttestationService({ ...config.attestation, authorities: await optionalFile(config.attestation.authorities) });
-  return { attestation: service, foreignTokens: service };
+async function attestationOf(config: KbsConfig): Promise<Pick<KbsServerOptions, "attestation" | "foreignTokens" | "verifiers">> {
+  const { attestation } = config;
+  if (attestation.kind === "coco-as") {
+    const service = cocoAttestationService({ ...attestation, authorities: await optionalFile(attestation.authorities) });
+    return { attestation: service, foreignTokens: service };
+  }
+  const { collateral, fetchCollateral, cache, policy } = attestation;
+  const bundle = collateral === undefined ? undefined : await loadCollateral(collateral, new Date());
+  const vendors = () => vendorCollateral({ bundle, ...(cache === undefined ? {} : { cache: directoryCache(cache) }) });
+  const source = fetchCollateral === "as-needed" ? vendors() : bundle === undefined ? undefined : offlineCollateral(bundle);
+  if (source === undefined) return {};
+  const text = await optionalFile(policy);
+  return {
+    verifiers: [
+      hardwareVerifier({ collateral: source, ...(text === undefined ? {} : { policy: parsePolicy(Buffer.from(text, "utf8")) }) }),
+    ],
+  };
 }
 
 function shipperOf(audit: NonNullable<KbsConfig["audit"]>) {

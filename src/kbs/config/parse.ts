@@ -18,7 +18,16 @@ export interface KbsConfig {
   readonly sources: readonly string[];
   readonly rootKeys: readonly RootKeyConfig[];
   readonly attestation:
-    | { readonly kind: "built-in" }
+    | {
+        readonly kind: "built-in";
+        /** File or folder with collateral of the hardware vendors. */
+        readonly collateral: string | undefined;
+        readonly fetchCollateral: "never" | "as-needed";
+        /** Folder for what was fetched. */
+        readonly cache: string | undefined;
+        /** File with an attestation policy that evidence must satisfy to be verified at all. */
+        readonly policy: string | undefined;
+      }
     | {
         readonly kind: "coco-as";
         readonly url: string;
@@ -130,7 +139,13 @@ function readAttestation(root: ConfigReader): KbsConfig["attestation"] {
   const kind = section.word("kind", ["built-in", "coco-as"], "first-by-default");
   const result: KbsConfig["attestation"] =
     kind === "built-in"
-      ? { kind }
+      ? {
+          kind,
+          collateral: section.optionalText("collateral"),
+          fetchCollateral: section.word("fetch_collateral", ["never", "as-needed"], "first-by-default"),
+          cache: section.optionalText("cache"),
+          policy: section.optionalText("policy"),
+        }
       : {
           kind,
           url: section.text("url"),
