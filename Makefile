@@ -26,7 +26,7 @@ check: build
 	@$(RUN) scripts/check.ts
 
 bench: build
-	@$(RUN) bench/main.ts
+	@$(RUN) bench/main.ts $(BENCH)
 
 peers:
 	@sh scripts/peers.sh

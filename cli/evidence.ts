@@ -4,6 +4,7 @@ import {
   loadCollateral,
   parsePolicy,
   parseTrustRoots,
+  verificationOptionsOf,
   verifyEvidence,
   type Appraisal,
   type VerificationResult,
@@ -43,7 +44,9 @@ export async function judgeEvidence(
     path === undefined ? undefined : readSmallFile(path, what, maxEvidence);
   const roots =
     trustRoot.length === 0 ? undefined : parseTrustRoots(await Promise.all(trustRoot.map((path) => readSmallFile(path, "trust root"))));
+  const chosen = policy === undefined ? defaultPolicy() : parsePolicy(await readSmallFile(policy, "policy", 4 << 20));
   const result = verifyEvidence({
+    ...verificationOptionsOf(chosen),
     evidence: await readSmallFile(file, "evidence", maxEvidence),
     tee: tee === "auto" ? undefined : (tee as "tdx" | "sgx" | "snp"),
     at,
@@ -62,7 +65,6 @@ export async function judgeEvidence(
     eventLog: await optional(eventLog, "event log"),
     roots,
   });
-  const chosen = policy === undefined ? defaultPolicy() : parsePolicy(await readSmallFile(policy, "policy", 4 << 20));
   return { result, appraisal: appraise(result, chosen) };
 }
 
