@@ -5,12 +5,6 @@ import { describe, fetchManifestBytes, resolveIfPresent } from "./content.ts";
 import { legacyAnnotations, signatureTypes } from "./formats.ts";
 import { malformedSignature } from "./shape.ts";
 
-/** One signature of a `.sig` manifest: its payload and, as annotations, everything about it. */
-export interface LegacyLayer {
-  readonly descriptor: Descriptor;
-  readonly annotations: Annotations;
-}
-
 /** What stands under a `.sig` tag. */
 export interface LegacyManifest {
   readonly descriptor: Descriptor;

@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generateCosignKeyPair, loadPublicKey, loadSigner, signImage, verifyImage } from "../../src/signing/index.ts";
+import { openRegistry } from "../../src/registry/index.ts";
 import { missingPeers } from "../peers.ts";
-import { httpStore } from "./http-store.ts";
 import { pushImage } from "./image.ts";
 import { removeFolder, run, startDockerRegistry, temporaryFolder, type RegistryProcess } from "./programs.ts";
 
@@ -31,7 +31,7 @@ describe.skipIf(missingPeers("cosign-2.5", "cosign-3.1", "docker-registry"))("wi
   });
 
   it("signs in both formats so that cosign 2.5 and 3.1 verify", async () => {
-    const store = httpStore(registry.host, "ours");
+    const store = openRegistry({ host: registry.host, repository: "ours" });
     const target = await pushImage(store, "v1");
     const signer = await loadSigner({ pem: privatePem, password: "geheim", source: "our.key" });
     const signed = await signImage({
@@ -74,7 +74,7 @@ describe.skipIf(missingPeers("cosign-2.5", "cosign-3.1", "docker-registry"))("wi
   });
 
   it("verifies what cosign 2.5 and 3.1 sign, with their keys", async () => {
-    const store = httpStore(registry.host, "theirs");
+    const store = openRegistry({ host: registry.host, repository: "theirs" });
     for (const version of ["cosign-2.5", "cosign-3.1"] as const) {
       const target = await pushImage(store);
       const image = `${registry.host}/theirs@${target.digest}`;

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openRegistry } from "../../src/registry/index.ts";
 import { loadPublicKey, verifyImage } from "../../src/signing/index.ts";
@@ -25,9 +26,10 @@ describe.skipIf(missingPeers("docker-registry"))(
     });
 
     it.each([
-      { signers: 8, processes: 2 },
-      { signers: 32, processes: 4 },
-    ])("lose nothing: $signers signers in $processes processes", async ({ signers, processes }) => {
+      { signers: 8, processes: 2, format: "both" },
+      // Bundles are kept by the store; here they would double the time of a run at the desk.
+      { signers: 32, processes: 4, format: process.env["CI"] === undefined ? "legacy" : "both" },
+    ])("lose nothing: $signers signers in $processes processes", async ({ signers, processes, format }) => {
       const store = openRegistry({ host: registry.host, repository: `signers-${signers}` });
       const target = await pushImage(store, "v1");
       const keys = Array.from({ length: signers }, (_, i) => {
@@ -36,13 +38,13 @@ describe.skipIf(missingPeers("docker-registry"))(
         writeFileSync(file, privateKey.export({ format: "pem", type: "pkcs8" }));
         return { file, publicKey: loadPublicKey({ bytes: publicKey.export({ format: "der", type: "spki" }), source: file }) };
       });
-      const script = join(import.meta.dirname, "parallel-signer.ts");
+      const script = fileURLToPath(new URL("./parallel-signer.ts", import.meta.url));
       const runs = await Promise.all(
         Array.from({ length: processes }, async (_, p) => {
           const files = keys.filter((__, i) => i % processes === p).map(({ file }) => file);
           return await runProgram(
             process.execPath,
-            [script, registry.host, store.repository, target.digest, String(target.size), "both", ...files],
+            [script, registry.host, store.repository, target.digest, String(target.size), format, ...files],
             {},
           );
         }),
@@ -51,9 +53,10 @@ describe.skipIf(missingPeers("docker-registry"))(
       const [first, ...more] = keys.map(({ publicKey }) => publicKey);
       if (first === undefined) throw new Error("no keys");
       const { signatures } = await verifyImage({ store, target, requirement: { kind: "keys", keys: [first, ...more], log: "ignore" } });
-      const counted = signatures.map(({ format, signatory }) => `${format} ${signatory.kind === "key" ? signatory.fingerprint : ""}`);
+      const counted = signatures.map(({ format: found, signatory }) => `${found} ${signatory.kind === "key" ? signatory.fingerprint : ""}`);
+      const written = format === "both" ? ["bundle", "legacy"] : ["legacy"];
       expect(counted.sort()).toEqual(
-        [first, ...more].flatMap(({ fingerprint }) => [`bundle ${fingerprint}`, `legacy ${fingerprint}`]).sort(),
+        [first, ...more].flatMap(({ fingerprint }) => written.map((found) => `${found} ${fingerprint}`)).sort(),
       );
       await store.close();
     });

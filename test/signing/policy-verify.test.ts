@@ -13,8 +13,8 @@ import {
   type KeySigner,
 } from "../../src/signing/index.ts";
 import { memoryStore, type ContentStore } from "../../src/store/index.ts";
+import { openRegistry } from "../../src/registry/index.ts";
 import { missingPeers } from "../peers.ts";
-import { httpStore } from "./http-store.ts";
 import { pushImage } from "./image.ts";
 import { inParallel, removeFolder, run, startDockerRegistry, temporaryFolder, type RegistryProcess } from "./programs.ts";
 
@@ -140,7 +140,7 @@ describe.skipIf(missingPeers("skopeo-1.18", "skopeo-1.22", "docker-registry"))("
       writeFileSync(join(folder, `${name}.key`), privatePem);
       writeFileSync(join(folder, `${name}.pub`), publicPem);
       if (name === "theirs") continue;
-      store = httpStore(registry.host, "app");
+      store = openRegistry({ host: registry.host, repository: "app" });
       target = await pushImage(store, "v1");
       const signer = await loadSigner({ pem: privatePem, password: "p", source: name });
       await signImage({ store, target, reference: `${registry.host}/app`, signer, format: "both", now });
@@ -203,7 +203,7 @@ describe.skipIf(missingPeers("skopeo-1.18", "skopeo-1.22", "docker-registry"))("
       const repository = image.includes("/theirs") ? "theirs" : "app";
       const verified = await outcome(
         verifyImage({
-          store: httpStore(host, repository),
+          store: openRegistry({ host: host, repository: repository }),
           target,
           requirement: { kind: "policy", policy, subject: { transport: "docker", reference: image } },
         }),

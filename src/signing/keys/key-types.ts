@@ -54,11 +54,6 @@ export function keyTypeOf(key: KeyObject, subject: string): KeyType {
   return type;
 }
 
-/** The hash with which a key type signs; `undefined` for Ed25519, which takes the message itself. */
-export function hashNameOf(type: KeyType, rule: HashRule): string | undefined {
-  return keyTypes[type].hashes[rule];
-}
-
 /** Signs as verifiers expect it: ECDSA as ASN.1 DER, RSA as PKCS#1 v1.5, Ed25519 pure. */
 export function signBytes(message: Uint8Array, key: KeyObject, type: KeyType, rule: HashRule): Buffer {
   return sign(keyTypes[type].hashes[rule], message, key);
