@@ -31,7 +31,7 @@ export interface Settling {
   readonly attempt: () => Promise<Attempt>;
 }
 
-const settling = { attempts: 100, minMs: 80, maxMs: 4000, factor: 2, maxBackoff: 8, quietRounds: { alone: 1, contended: 2 } } as const;
+const settling = { attempts: 100, minMs: 80, maxMs: 4000, factor: 2, maxBackoff: 32, quietRounds: { alone: 1, contended: 2 } } as const;
 
 /** Runs attempts until the state stayed complete. Throws `ERR_SIGNATURE_NOT_KEPT` after many. */
 export async function settle({ subject, attempt }: Settling, options: CallOptions): Promise<void> {
@@ -55,7 +55,7 @@ export async function settle({ subject, attempt }: Settling, options: CallOption
     if (quiet >= (isContended ? settling.quietRounds.contended : settling.quietRounds.alone)) return;
     const windowMs = Math.min(settling.maxMs, Math.max(settling.minMs, settling.factor * spanMs));
     // Who lost a race waits anywhere in a growing interval, so that the writers come one by one.
-    const pauseMs = races === 0 ? windowMs * (1 + Math.random() / 2) : Math.random() * spanMs * Math.min(settling.maxBackoff, 2 * races);
+    const pauseMs = races === 0 ? windowMs * (1 + Math.random() / 2) : Math.random() * spanMs * Math.min(settling.maxBackoff, 2 ** races);
     await wait(pauseMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
   }
   throw new SigningError("ERR_SIGNATURE_NOT_KEPT", {
