@@ -9,6 +9,9 @@ export type ByteStage = (source: Chunks) => Chunks;
 /** What crosses room borders. Who receives one reads it to the end or destroys it. */
 export type ByteStream = Readable;
 
+/** Chunks that a composed stream reads ahead. */
+const bufferedChunks = 8;
+
 /**
  * Joins stages to a source. The result ends with the error of whichever part failed first.
  *
@@ -18,7 +21,9 @@ export type ByteStream = Readable;
 export function compose(source: ByteStream, ...stages: readonly ByteStage[]): ByteStream {
   let chunks: Chunks = source;
   for (const stage of stages) chunks = stage(chunks);
-  const result = Readable.from(chunks, { objectMode: false, highWaterMark: 1 << 20 });
+  // In byte mode an iterating reader gets everything that is buffered, copied into one new block; in object mode the
+  // chunks themselves.
+  const result = Readable.from(chunks, { objectMode: true, highWaterMark: bufferedChunks });
   const close = () => {
     if (!source.destroyed) source.destroy();
   };

@@ -5,7 +5,7 @@ const pieceSize = 256 * 1024;
 
 /** Bytes in memory as a stream of pieces. */
 export function bytesStream(bytes: Uint8Array): ByteStream {
-  return Readable.from(pieces(bytes), { objectMode: false });
+  return Readable.from(pieces(bytes), { objectMode: true, highWaterMark: 4 });
 }
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {

@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { readdir, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { collect, digestOf } from "../../src/bytes/index.ts";
+import { BytesError, collect, compose, digestOf } from "../../src/bytes/index.ts";
 import { isManifestMediaType, mediaTypes, parsePlatform, serializeJson, type Descriptor } from "../../src/oci/index.ts";
 import {
   bytesStream,
@@ -9,6 +11,7 @@ import {
   fallbackTagOf,
   graphLimits,
   memoryStore,
+  openLayout,
   readBlob,
   readDocument,
   readIndex,
@@ -20,6 +23,7 @@ import {
   type CopyRequest,
 } from "../../src/store/index.ts";
 import { codeOf } from "./contract.ts";
+import { temporaryFolder } from "./temporary.ts";
 import { put, putImage, putIndex, putMultiPlatform } from "./images.ts";
 
 /** A store that does something else at one of its methods. */
@@ -309,6 +313,106 @@ describe("copying a graph", () => {
     expect(await to.resolve("v1")).toEqual(root);
   });
 });
+
+describe("a large blob whose transfer breaks", () => {
+  const size = 12 << 20;
+
+  /** One image of one large blob; the source breaks after as many bytes as `breakAt` says, once. */
+  async function breaking(breakAt: number, error: Error = new StoreError("ERR_STORE_IO", { message: "the connection broke" })) {
+    const memory = memoryStore();
+    const layer = await put(memory, mediaTypes.layerTar, randomBytes(size));
+    const config = await put(
+      memory,
+      mediaTypes.config,
+      serializeJson({ os: "linux", architecture: "amd64", rootfs: { type: "layers", diff_ids: [] } }),
+    );
+    const root = await put(
+      memory,
+      mediaTypes.manifest,
+      serializeJson({ schemaVersion: 2, mediaType: mediaTypes.manifest, config, layers: [layer] }),
+    );
+    const ranges: (number | undefined)[] = [];
+    const from = changed(memory, {
+      fetch: async (target, options) => {
+        const stream = await memory.fetch(target, options);
+        if (target.digest !== layer.digest) return stream;
+        ranges.push(options?.range?.start);
+        if (ranges.length > 1) return stream;
+        return compose(stream, async function* (source) {
+          let moved = 0;
+          for await (const chunk of source) {
+            moved += chunk.length;
+            if (moved > breakAt) throw error;
+            yield chunk;
+          }
+        });
+      },
+    });
+    return { from, root, layer, ranges };
+  }
+
+  it("goes on where it was, in another process's store", async () => {
+    const path = join(await temporaryFolder(), "layout");
+    const { from, root, layer, ranges } = await breaking(7 << 20);
+    const first = await openLayout({ path, mode: "write" });
+    await expect(copyGraph({ from, to: first, root, tags: ["v1"] })).rejects.toMatchObject({ side: "source", code: "ERR_STORE_IO" });
+    await first.close();
+    const left = (await readdir(path)).filter((name) => name.startsWith(".ociseal-stage-"));
+    expect(left).toHaveLength(1);
+    await killOwner(path, left[0] ?? "");
+    const second = await openLayout({ path, mode: "write" });
+    const { events } = await copied({ from, to: second, root });
+    // What was still in the streams' buffers when it broke is lost.
+    const kept = ranges[1] ?? 0;
+    expect(ranges).toHaveLength(2);
+    expect(kept).toBeGreaterThan(1 << 20);
+    expect(events.find((event) => event.kind === "started" && event.descriptor.digest === layer.digest)).toMatchObject({ kept });
+    const moved = events.map((event) => (event.kind === "moved" && event.descriptor.digest === layer.digest ? event.size : 0));
+    expect(moved.reduce((sum, bytes) => sum + bytes, 0)).toBe(size - kept);
+    expect(digestOf(await collect(await second.fetch(layer), { maxBytes: size }))).toBe(layer.digest);
+    await second.close();
+    expect((await readdir(path)).sort()).toEqual(["blobs", "index.json", "oci-layout"]);
+  });
+
+  it("starts over when the part that was left is not a part of it", async () => {
+    const path = join(await temporaryFolder(), "layout");
+    const { from, root, layer, ranges } = await breaking(7 << 20);
+    const first = await openLayout({ path, mode: "write" });
+    await expect(copyGraph({ from, to: first, root })).rejects.toThrow("broke");
+    await first.close();
+    const [left = ""] = (await readdir(path)).filter((name) => name.startsWith(".ociseal-stage-"));
+    const [part = ""] = await readdir(join(path, left));
+    await writeFile(join(path, left, part), randomBytes(3 << 20));
+    await killOwner(path, left);
+    const second = await openLayout({ path, mode: "write" });
+    await copied({ from, to: second, root });
+    expect(ranges).toEqual([undefined, 3 << 20, undefined]);
+    expect(digestOf(await collect(await second.fetch(layer), { maxBytes: size }))).toBe(layer.digest);
+    await second.close();
+    expect((await readdir(path)).sort()).toEqual(["blobs", "index.json", "oci-layout"]);
+  });
+
+  it("keeps nothing of content that is wrong, nor of hardly any", async () => {
+    for (const { breakAt, error } of [
+      { breakAt: 7 << 20, error: new BytesError("ERR_CONTENT_DIGEST_MISMATCH", { message: "wrong" }) },
+      { breakAt: 500_000, error: new StoreError("ERR_STORE_IO", { message: "broke" }) },
+    ]) {
+      const path = join(await temporaryFolder(), "layout");
+      const { from, root } = await breaking(breakAt, error);
+      const store = await openLayout({ path, mode: "write" });
+      await expect(copyGraph({ from, to: store, root })).rejects.toThrow(error.message);
+      await store.close();
+      expect((await readdir(path)).filter((name) => name.startsWith("."))).toEqual([]);
+    }
+  });
+});
+
+/** Renames what a store of this process left, as if another process had left it that is dead now. */
+async function killOwner(path: string, name: string): Promise<void> {
+  const parts = name.split("-");
+  parts[parts.length - 3] = "4194300";
+  await rename(join(path, name), join(path, parts.join("-")));
+}
 
 describe("selecting platforms", () => {
   it("gives one platform's manifest as it is", async () => {

@@ -86,7 +86,7 @@ export class TarFile {
   stream(member: TarFileMember, { range }: FetchOptions): ByteStream {
     const start = member.offset + (range?.start ?? 0);
     const end = member.offset + Math.min(range?.end ?? member.size, member.size);
-    return Readable.from(readRange(this.#handle, start, end, this.#subject), { objectMode: false });
+    return Readable.from(readRange(this.#handle, start, end, this.#subject), { objectMode: true, highWaterMark: 4 });
   }
 
   async close(): Promise<void> {

@@ -8,8 +8,8 @@ export type CopyOutcome = PushOutcome | "skipped";
 export type CopyEvent =
   /** Known now to belong to the copy; the sum of sizes so far is the total so far. */
   | { readonly kind: "found"; readonly descriptor: Descriptor; readonly role: "manifest" | "blob" }
-  /** Its bytes begin to move. Comes again, from 0, when a transfer has to be repeated. */
-  | { readonly kind: "started"; readonly descriptor: Descriptor }
+  /** Its bytes begin to move, after `kept` of an interrupted copy. Comes again when a transfer has to be repeated. */
+  | { readonly kind: "started"; readonly descriptor: Descriptor; readonly kept?: number }
   /** `size` more bytes of it have moved. */
   | { readonly kind: "moved"; readonly descriptor: Descriptor; readonly size: number }
   | { readonly kind: "finished"; readonly descriptor: Descriptor; readonly outcome: CopyOutcome }

@@ -1,15 +1,14 @@
-import { compose, type ByteStream, type Digest } from "../../bytes/index.ts";
+import type { Digest } from "../../bytes/index.ts";
 import { ToolError } from "../../errors/index.ts";
 import { isForeignLayerMediaType, isManifestMediaType, type Descriptor } from "../../oci/index.ts";
 import { bytesStream } from "../bytes-stream.ts";
-import type { BlobSource, CallOptions, ContentReader, ContentWriter } from "../content-store.ts";
+import type { CallOptions, ContentReader, ContentWriter } from "../content-store.ts";
 import { CopyTally, type CopyEvent, type CopyOutcome, type CopySummary } from "./copy-events.ts";
 import { checkSignal, CopyError, StoreError, type CopySide } from "../errors.ts";
 import { newLimiter, runAll, type Limiter } from "./limiter.ts";
-import { withLocalFile } from "../disk/local-file.ts";
+import { ObservedSource, type ObservedContent } from "./observed-source.ts";
 import { readBlob, readDocument, type StoredDocument } from "../read.ts";
 import { companionSuffixes, fallbackTagOf } from "../referrers.ts";
-import { isVerifiedFor, markVerified } from "../verified-stream.ts";
 
 /** Bounds on an image graph that somebody else made. */
 export const graphLimits = { maxDepth: 8, maxObjects: 200_000 } as const;
@@ -91,7 +90,7 @@ class CopyRun {
         readDocument(this.#request.from, target, { signal: this.#signal }),
       );
       await this.#children(document, depth);
-      await this.#push(target, async () => bytesStream(document.bytes));
+      await this.#push({ target, open: async () => bytesStream(document.bytes) });
     }
   }
 
@@ -118,21 +117,33 @@ class CopyRun {
       this.#blobs.run(async () => {
         this.#found(target, "blob");
         if (isForeignLayerMediaType(target.mediaType) && !(await this.#atSource(target))) this.#finished(target, "skipped");
-        else await this.#push(target, () => this.#open(target), this.#request.from.localPath(target));
+        else await this.#pushBlob(target);
       }),
     );
   }
 
-  async #open(target: Descriptor): Promise<ByteStream> {
+  #pushBlob(target: Descriptor): Promise<void> {
     const { from } = this.#request;
-    if (target.data === undefined) return from.fetch(target, { signal: this.#signal });
-    return bytesStream(await readBlob(from, target, { maxBytes: target.size, subject: "content" }));
+    const { data } = target;
+    if (data !== undefined) {
+      return this.#push({
+        target,
+        open: async () => bytesStream(await readBlob(from, target, { maxBytes: target.size, subject: "content" })),
+      });
+    }
+    return this.#push({
+      target,
+      open: () => from.fetch(target, { signal: this.#signal }),
+      openAt: (start) => from.fetch(target, { signal: this.#signal, range: { start, end: target.size } }),
+      localPath: from.localPath(target),
+    });
   }
 
-  async #push(target: Descriptor, open: BlobSource, localPath?: string): Promise<void> {
-    const source = new ObservedSource(target, open, (event) => this.#report(event));
+  async #push(content: ObservedContent): Promise<void> {
+    const { target } = content;
+    const source = new ObservedSource(content, (event) => this.#report(event));
     try {
-      const outcome = await this.#request.to.push(target, source.asBlobSource(localPath), { signal: this.#signal });
+      const outcome = await this.#request.to.push(target, source.asBlobSource(), { signal: this.#signal });
       this.#finished(target, outcome);
     } catch (error) {
       throw this.#failure(source.failure === undefined ? "destination" : "source", target.digest, source.failure?.error ?? error);
@@ -214,63 +225,6 @@ class CopyRun {
 
   #report(event: CopyEvent): void {
     this.#request.onProgress?.(event);
-  }
-}
-
-/** A source that tells its progress, and remembers its failure so that the destination is not blamed for it. */
-class ObservedSource {
-  readonly #target: Descriptor;
-  readonly #open: BlobSource;
-  readonly #report: (event: CopyEvent) => void;
-  failure: { readonly error: unknown } | undefined;
-
-  constructor(target: Descriptor, open: BlobSource, report: (event: CopyEvent) => void) {
-    this.#target = target;
-    this.#open = open;
-    this.#report = report;
-  }
-
-  /** As `push` takes it; a destination that is a file may take a file's bytes without the stream. */
-  asBlobSource(localPath: string | undefined): BlobSource {
-    const source = () => this.#openStream();
-    if (localPath === undefined) return source;
-    return withLocalFile(source, {
-      path: localPath,
-      onStart: () => this.#start(),
-      onMoved: (size) => this.#report({ kind: "moved", descriptor: this.#target, size }),
-      onFailure: (error) => {
-        this.failure = { error };
-      },
-    });
-  }
-
-  #start(): void {
-    this.failure = undefined;
-    this.#report({ kind: "started", descriptor: this.#target });
-  }
-
-  async #openStream(): Promise<ByteStream> {
-    this.#start();
-    try {
-      const stream = await this.#open();
-      const observed = compose(stream, (source) => this.#observe(source));
-      return isVerifiedFor(stream, this.#target) ? markVerified(observed, this.#target) : observed;
-    } catch (error) {
-      this.failure = { error };
-      throw error;
-    }
-  }
-
-  async *#observe(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    try {
-      for await (const chunk of source) {
-        this.#report({ kind: "moved", descriptor: this.#target, size: chunk.length });
-        yield chunk;
-      }
-    } catch (error) {
-      this.failure = { error };
-      throw error;
-    }
   }
 }
 

@@ -3,13 +3,15 @@ import { mkdir, open, rename, stat, unlink, type FileHandle } from "node:fs/prom
 import { dirname } from "node:path";
 import { newHasher, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
 import type { BlobArea } from "../areas.ts";
-import { syncDirectory, writeAll } from "./atomic-file.ts";
+import { syncDirectory } from "./atomic-file.ts";
+import { ChunkWriter } from "./chunk-writer.ts";
 import { bytesStream } from "../bytes-stream.ts";
 import type { BlobSource, CallOptions, FetchOptions, IngestRequest } from "../content-store.ts";
 import { discard, fileHasDigest, forceFile, isAbsent, openRegular, readSize, readWhole } from "./content-file.ts";
 import { checkSignal, ioError, StoreError } from "../errors.ts";
 import { newLimiter } from "../copy/limiter.ts";
 import { copyLocalFile, localFileOf } from "./local-file.ts";
+import { completePart, resumableSize, resumptionOf, type ResumableRequest } from "./resumable.ts";
 import { StagingFolder, type Remains } from "./staging-folder.ts";
 import { ensureVerified } from "../verified-stream.ts";
 
@@ -123,7 +125,9 @@ export class BlobFiles implements BlobArea {
       return "present";
     }
     const file = localFileOf(source);
+    const how = address.size < resumableSize ? undefined : resumptionOf(source);
     if (file !== undefined) await this.#store((handle) => copyLocalFile(file, handle, address, signal).then(() => address));
+    else if (how !== undefined) await this.#complete({ source, how, expected: address, signal });
     else
       await this.#write(
         ensureVerified(await source(), address, `content ${address.digest}`),
@@ -206,10 +210,16 @@ export class BlobFiles implements BlobArea {
   ): Promise<ContentAddress> {
     try {
       return await this.#store(async (handle) => {
-        for await (const chunk of source as AsyncIterable<Uint8Array>) {
-          checkSignal(signal);
-          observe(chunk);
-          await writeAll(handle, chunk).catch((cause: unknown) => Promise.reject(ioError(cause, "writing a blob")));
+        const writer = new ChunkWriter(handle);
+        try {
+          for await (const chunk of source as AsyncIterable<Uint8Array>) {
+            checkSignal(signal);
+            observe(chunk);
+            await writer.add(chunk);
+          }
+          await writer.finish();
+        } finally {
+          await writer.settle();
         }
         return addressOf();
       });
@@ -217,6 +227,13 @@ export class BlobFiles implements BlobArea {
       source.destroy();
       throw error;
     }
+  }
+
+  async #complete(request: Omit<ResumableRequest, "path" | "force">): Promise<void> {
+    const { expected } = request;
+    const path = await this.#staging.partPath(expected.digest);
+    await completePart({ ...request, path, force: (handle) => this.#forceLarge(handle, expected.size) });
+    await this.#rename(path, expected);
   }
 
   /** Gives a file its name after `fill` has written and verified it. */

@@ -1,12 +1,17 @@
-import { mkdir, readdir, readFile, rm, stat, unlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { digestAlgorithmOf, encodedOf, type Digest } from "../../bytes/index.ts";
 import { syncDirectory } from "./atomic-file.ts";
+import { isAbsent } from "./content-file.ts";
 import { ioError, systemCode } from "../errors.ts";
 import { endingOf, newOwner } from "./owner.ts";
 
 /** The start of every name that is ours alone and no part of a layout. */
 export const ownPrefix = ".ociseal";
 const prefix = `${ownPrefix}-stage-`;
+const partEnding = ".part";
+/** A part that nobody came back for in a week is removed. */
+const maxPartAgeMs = 7 * 24 * 3_600_000;
 /** The lock of a layout, and the start of the names of what belongs to it. */
 export const lockFileName = `${ownPrefix}.lock`;
 
@@ -41,6 +46,7 @@ export class StagingFolder {
   readonly #path: string;
   #recovered: Promise<void> | undefined;
   #made: Promise<void> | undefined;
+  #folder: Promise<void> | undefined;
   #count = 0;
 
   constructor(request: StagingRequest) {
@@ -50,8 +56,18 @@ export class StagingFolder {
 
   /** Sees to what dead writers left. Nothing that is in the root may be believed before. */
   recover(): Promise<void> {
-    this.#recovered ??= sweepStaging(this.#request.root, this.#request.recover);
+    const adopt = (folder: string) => this.#adoptParts(folder);
+    this.#recovered ??= sweepStaging(this.#request.root, this.#request.recover, adopt);
     return this.#recovered;
+  }
+
+  /**
+   * The path of a part of large content, which may be there: from a dead writer, or from an attempt before. What is not
+   * given a name stays when the store is closed, for the next writer.
+   */
+  async partPath(digest: Digest): Promise<string> {
+    await this.newPath();
+    return join(this.#path, `${digestAlgorithmOf(digest)}-${encodedOf(digest)}${partEnding}`);
   }
 
   /** The path of a file that does not exist. */
@@ -62,15 +78,34 @@ export class StagingFolder {
     return join(this.#path, String(this.#count));
   }
 
+  /** Removes the folder, unless there are parts in it. */
   async remove(): Promise<void> {
-    if (this.#made === undefined) return;
+    if (this.#made === undefined && this.#folder === undefined) return;
     this.#made = undefined;
-    await rm(this.#path, { recursive: true, force: true });
+    this.#folder = undefined;
+    const parts = await partsIn(this.#path);
+    if (parts.length === 0) await rm(this.#path, { recursive: true, force: true });
   }
 
   async #make(): Promise<void> {
-    const { root, prepare } = this.#request;
     await this.recover();
+    this.#folder ??= this.#makeFolder();
+    await this.#folder;
+  }
+
+  async #adoptParts(folder: string): Promise<void> {
+    const parts = await partsIn(folder);
+    if (parts.length === 0) return;
+    this.#folder ??= this.#makeFolder();
+    await this.#folder;
+    for (const part of parts) {
+      const { mtimeMs } = await stat(join(folder, part));
+      if (Date.now() - mtimeMs < maxPartAgeMs) await rename(join(folder, part), join(this.#path, part));
+    }
+  }
+
+  async #makeFolder(): Promise<void> {
+    const { root, prepare } = this.#request;
     try {
       await mkdir(root, { recursive: true });
       await prepare();
@@ -84,11 +119,15 @@ export class StagingFolder {
 }
 
 /** Removes what killed processes left in a folder: staging folders, temporary files, tickets of locks. */
-export async function sweepStaging(root: string, recover: (remains: Remains) => Promise<void> = async () => undefined): Promise<void> {
+export async function sweepStaging(
+  root: string,
+  recover: (remains: Remains) => Promise<void> = async () => undefined,
+  adopt: (folder: string) => Promise<void> = async () => undefined,
+): Promise<void> {
   try {
     for (const entry of await readdir(root, { withFileTypes: true })) {
       const path = join(root, entry.name);
-      if (entry.name.startsWith(prefix)) await sweepOne(path, entry.name.slice(prefix.length), recover);
+      if (entry.name.startsWith(prefix)) await sweepOne(path, entry.name.slice(prefix.length), recover, adopt);
       // Tickets of the lock; the lock itself is taken over by whoever needs it.
       if (entry.isFile() && entry.name.startsWith(`${lockFileName}.`)) await removeTicket(path);
     }
@@ -97,14 +136,25 @@ export async function sweepStaging(root: string, recover: (remains: Remains) => 
   }
 }
 
-async function sweepOne(path: string, owner: string, recover: (remains: Remains) => Promise<void>): Promise<void> {
+async function sweepOne(
+  path: string,
+  owner: string,
+  recover: (remains: Remains) => Promise<void>,
+  adopt: (folder: string) => Promise<void>,
+): Promise<void> {
   const ending = endingOf(owner);
   if (ending === undefined) return;
   const { birthtimeMs, mtimeMs, ctimeMs } = await stat(path);
   // Not every file system keeps the time of birth; 0 means that everything counts.
   const sinceMs = birthtimeMs > 0 ? Math.min(birthtimeMs, mtimeMs, ctimeMs) : 0;
   await recover({ ending, sinceMs });
+  await adopt(path);
   await rm(path, { recursive: true, force: true });
+}
+
+async function partsIn(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder).catch((error: unknown) => (isAbsent(error) ? [] : Promise.reject(error)));
+  return names.filter((name) => name.endsWith(partEnding));
 }
 
 async function removeTicket(path: string): Promise<void> {
