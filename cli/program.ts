@@ -1,10 +1,12 @@
 import { Command } from "commander";
 import type { Launcher } from "./command.ts";
 import { registerAttest } from "./commands/attest.ts";
+import { registerCompletion } from "./commands/completion.ts";
 import { registerGuest } from "./commands/guest.ts";
 import { registerImage } from "./commands/image.ts";
 import { registerKbs } from "./commands/kbs.ts";
 import { registerKey } from "./commands/key.ts";
+import { registerKeyprovider } from "./commands/keyprovider.ts";
 
 import { registerLogin } from "./commands/login.ts";
 import { registerRegistry } from "./commands/registry.ts";
@@ -35,6 +37,8 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     registerKey,
     registerLogin,
     registerRegistry,
+    registerKeyprovider,
+    registerCompletion,
   ])
     register(program, launcher);
   configure(program);

@@ -1,9 +1,11 @@
-/** `make docs`: writes the parts of docs/reference that are made from code. With --check: only says what is out of date. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+/** `make docs`: writes docs/man and the parts of docs/reference that are made from code. With --check: only says what is out of date. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { commandPages } from "../cli/command-reference.ts";
 import { errorCatalogue } from "../cli/error-catalogue.ts";
+import { manPages } from "../cli/man-page.ts";
 import { makeProgram } from "../cli/program.ts";
+import { readVersion } from "../cli/version.ts";
 import { categories } from "../src/errors/index.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -21,9 +23,10 @@ function errorsPage(): string {
   return `# Errors and exit codes\n\n${made}\nEvery error has a stable code and belongs to a category, which decides the exit code. 0 means done.\n\n| exit code | category |\n|---|---|\n${exits.join("\n")}\n\n| code | room | exit | what it means |\n|---|---|---|---|\n${rows.join("\n")}\n`;
 }
 
+const commands = commandPages(makeProgram({ launch: () => async () => undefined }, { json: false, width: 100 }));
+
 function commandsPage(): string {
-  const launcher = { launch: () => async () => undefined };
-  const sections = commandPages(makeProgram(launcher, { json: false, width: 100 })).map(({ name, usage, description, options, kind }) => {
+  const sections = commands.map(({ name, usage, description, options, kind }) => {
     const rows = options.map(
       ({ flags, description: text, defaultValue }) =>
         `| \`${escape(flags).replaceAll("&lt;", "<")}\` | ${escape(text)}${defaultValue === undefined ? "" : ` (default: ${escape(defaultValue)})`} |`,
@@ -37,6 +40,7 @@ function commandsPage(): string {
 const pages: Readonly<Record<string, () => string>> = {
   "docs/reference/errors.md": errorsPage,
   "docs/reference/commands.md": commandsPage,
+  ...Object.fromEntries(manPages(commands, readVersion()).map(({ file, text }) => [`docs/man/${file}`, () => text])),
 };
 
 const stale: string[] = [];
@@ -44,7 +48,7 @@ for (const [path, make] of Object.entries(pages)) {
   const file = join(root, path);
   const text = make();
   if (process.argv.includes("--check")) {
-    if (readFileSync(file, "utf8") !== text) stale.push(path);
+    if (!existsSync(file) || readFileSync(file, "utf8") !== text) stale.push(path);
   } else {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, text);
