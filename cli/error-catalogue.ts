@@ -4,6 +4,7 @@ import { bytesErrors } from "../src/bytes/index.ts";
 import { cipherErrors } from "../src/cipher/index.ts";
 import { guestErrors } from "../src/guest/index.ts";
 import { kbsErrors } from "../src/kbs/index.ts";
+import { keyproviderErrors } from "../src/keyprovider/index.ts";
 import { keywrapErrors } from "../src/keywrap/index.ts";
 import { layerErrors } from "../src/layer/index.ts";
 import { ociErrors } from "../src/oci/index.ts";
@@ -30,6 +31,7 @@ const tables: Readonly<Record<string, ErrorTable>> = {
   cli: cliErrors,
   guest: guestErrors,
   kbs: kbsErrors,
+  keyprovider: keyproviderErrors,
   keywrap: keywrapErrors,
   layer: layerErrors,
   oci: ociErrors,

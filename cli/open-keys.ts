@@ -2,7 +2,9 @@ import {
   brokerUnwrapper,
   keksAtHand,
   parsePrivateKey,
+  pgpUnwrapper,
   privateKeyUnwrapper,
+  providerUnwrapper,
   type KeyUnwrapper,
   type RecipientKey,
 } from "../src/keywrap/index.ts";
@@ -10,6 +12,7 @@ import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
 import { connectGuest, type KbsOptions } from "./kbs-connection.ts";
 import { askPassword, readPassword } from "./password.ts";
+import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
 
 /** Keys made ready to open layers with; whoever asked for them closes them. */
@@ -39,6 +42,14 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
       const [uri, file] = splitLast(value.slice(4), "=");
       if (file === undefined) throw usage("kek: takes KBS-URI=FILE", "for example kek:kbs:///default/key/app=app.kek");
       keks.push({ uri, kek: await readSmallFile(file, "key encryption key") });
+    } else if (value.startsWith("provider:")) {
+      const { name, parameter } = parseProviderName(value.slice("provider:".length));
+      const config = await requireProviderConfig(shell);
+      unwrappers.push(providerUnwrapper({ config, name, ...(parameter === undefined ? {} : { parameters: [parameter] }) }));
+    } else if (value.startsWith("pgp:")) {
+      unwrappers.unshift(await pgpKeys(shell, value.slice("pgp:".length)));
+    } else if (value.startsWith("pkcs11:")) {
+      throw usage("keys in a token cannot be used directly", "unwrap through a key provider that has the token: -k provider:NAME");
     } else {
       keys.push(await privateKey(shell, value));
     }
@@ -55,17 +66,36 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
 }
 
 async function privateKey(shell: Shell, value: string): Promise<RecipientKey> {
+  return withPassword(shell, value, async (file, password) =>
+    parsePrivateKey(await readSmallFile(file, "private key"), { name: file, ...(password === undefined ? {} : { password }) }),
+  );
+}
+
+async function pgpKeys(shell: Shell, value: string): Promise<KeyUnwrapper> {
+  return withPassword(shell, value, async (file, password) =>
+    pgpUnwrapper({
+      keys: await readSmallFile(file, "secret keyring"),
+      options: { name: file, ...(password === undefined ? {} : { password }) },
+    }),
+  );
+}
+
+/** Reads `FILE[:pass=…|:file=…|:fd=N|:env=NAME]`, and asks at the terminal when the key turns out to be encrypted. */
+async function withPassword<Key>(
+  shell: Shell,
+  value: string,
+  read: (file: string, password: string | Uint8Array | undefined) => Promise<Key>,
+): Promise<Key> {
   const match = /^(.*?):((?:pass|file|fd|env)=[\s\S]*)$/.exec(value);
   const file = match?.[1] ?? value;
   const source = match?.[2];
-  const bytes = await readSmallFile(file, "private key");
   const password = source === undefined ? undefined : await readPassword(shell, source);
   try {
-    return parsePrivateKey(bytes, { name: file, ...(password === undefined ? {} : { password }) });
+    return await read(file, password);
   } catch (error) {
     const missing = error instanceof Error && "code" in error && error.code === "ERR_KEYWRAP_PASSWORD_MISSING";
     if (!missing || !shell.stdin.isTTY) throw error;
-    return parsePrivateKey(bytes, { name: file, password: await askPassword(shell, file) });
+    return read(file, await askPassword(shell, file));
   }
 }
 

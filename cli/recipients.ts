@@ -5,6 +5,10 @@ import {
   kbsWrapper,
   parseKbsUri,
   parsePublicKey,
+  pgpWrapper,
+  pkcs11Wrapper,
+  pkcs7Wrapper,
+  providerWrapper,
   type KbsPackets,
   type KeyWrapper,
 } from "../src/keywrap/index.ts";
@@ -12,6 +16,7 @@ import { formatResourceUri, parseKeyTarget } from "../src/kbs/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
 import { connectAdmin, type KbsOptions } from "./kbs-connection.ts";
+import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
 
 export interface RecipientOptions extends KbsOptions {
@@ -55,9 +60,22 @@ export async function prepareRecipients(
       }
       continue;
     }
-    wrappers.push(await localRecipient(value));
+    if (!value.startsWith("provider:")) wrappers.push(await localRecipient(value));
   }
+  wrappers.push(...(await providerRecipients(shell, values)));
   return { wrappers, registered };
+}
+
+/** One wrapper for each provider, with all its parameters: it gets them in one call, as from ocicrypt. */
+async function providerRecipients(shell: Shell, values: readonly string[]): Promise<readonly KeyWrapper[]> {
+  const parameters = new Map<string, string[]>();
+  for (const value of values.filter((text) => text.startsWith("provider:"))) {
+    const { name, parameter = "Enabled" } = parseProviderName(value.slice("provider:".length));
+    parameters.set(name, [...(parameters.get(name) ?? []), parameter]);
+  }
+  if (parameters.size === 0) return [];
+  const config = await requireProviderConfig(shell);
+  return [...parameters].map(([name, texts]) => providerWrapper({ config, name, parameters: texts }));
 }
 
 /** One key per image: without a tag the tag is generated. */
@@ -81,8 +99,23 @@ async function localRecipient(value: string): Promise<KeyWrapper> {
       const publicKey = parsePublicKey(await readSmallFile(file, "public key"), { name: file });
       return jweWrapper({ publicKey, ...(algorithm === undefined ? {} : { algorithm }), name: file });
     }
+    case "pkcs7":
+      return pkcs7Wrapper({ certificate: await readSmallFile(rest, "certificate"), name: rest });
+    case "pgp": {
+      const [file = "", ...select] = rest.split("#");
+      const keys = await readSmallFile(file, "keyring");
+      return pgpWrapper({ keys, name: file, ...(select.length === 0 ? {} : { select: select.join("#") }) });
+    }
+    case "pkcs11": {
+      const [file = "", ...parameters] = rest.split(";");
+      const publicKey = parsePublicKey(await readSmallFile(file, "public key"), { name: file });
+      return pkcs11Wrapper({ publicKey, name: file, ...hashOf(parameters) });
+    }
     default:
-      throw usage(`not a recipient: ${value.slice(0, 200)}`, "give jwe:FILE or kbs:///REPOSITORY/TYPE[/TAG]; see ociseal encrypt --help");
+      throw usage(
+        `not a recipient: ${value.slice(0, 200)}`,
+        "give jwe:FILE, kbs:///REPOSITORY/TYPE[/TAG], pkcs7:CERT, pgp:FILE[#NAME], pkcs11:FILE or provider:NAME[:PARAMETER]; see ociseal encrypt --help",
+      );
   }
 }
 
@@ -91,4 +124,11 @@ function algorithmOf(parameters: readonly string[]): "RSA-OAEP" | "RSA-OAEP-256"
   const text = parameters.join(";");
   if (text === "alg=RSA-OAEP" || text === "alg=RSA-OAEP-256" || text === "alg=ECDH-ES+A256KW") return text.slice(4) as "RSA-OAEP";
   throw usage(`not a parameter of a jwe recipient: ${text.slice(0, 100)}`, "alg=RSA-OAEP, alg=RSA-OAEP-256 or alg=ECDH-ES+A256KW");
+}
+
+function hashOf(parameters: readonly string[]): { readonly hash?: "sha1" | "sha256" } {
+  if (parameters.length === 0) return {};
+  const text = parameters.join(";");
+  if (text === "hash=sha1" || text === "hash=sha256") return { hash: text.slice(5) as "sha1" };
+  throw usage(`not a parameter of a pkcs11 recipient: ${text.slice(0, 100)}`, "hash=sha256 (default) or hash=sha1");
 }
