@@ -140,6 +140,24 @@ describe.each(kinds)("a store in $name", ({ open, skip }) => {
 });
 
 describe("a directory store", () => {
+  it("lists the truth while others write and remove", async () => {
+    const path = join(folder, "listed");
+    const first = await openDirectoryStore(path);
+    for (let i = 0; i < 40; i += 1) await first.write(`l/${i}`, Buffer.from("x"), { kind: "any" });
+    await first.close();
+    const store = await openDirectoryStore(path);
+    const list = async () => (await store.list({ prefix: "l", limit: 1000 })).keys;
+    const changes = Array.from({ length: 40 }, (_, i) =>
+      i % 2 === 0 ? store.remove(`l/${i}`, { kind: "any" }) : store.write(`l/new-${i}`, Buffer.from("y"), { kind: "absent" }),
+    );
+    await Promise.all([list(), list(), ...changes, list()]);
+    const expected = Array.from({ length: 20 }, (_, i) => [`l/${2 * i + 1}`, `l/new-${2 * i + 1}`])
+      .flat()
+      .sort();
+    expect(await list()).toEqual(expected);
+    await store.close();
+  });
+
   it("belongs to one process, and is free again when that process is killed", async () => {
     const path = join(folder, "locked");
     const child = startWriter(path);

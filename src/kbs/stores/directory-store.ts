@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
-import { access, chmod, link, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
+import { chmod, link, mkdir, open, readdir, readFile, rename, rm, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import { assertRecordKey, pageOf } from "./record-key.ts";
+import { assertRecordKey, isBelow } from "./record-key.ts";
 import type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./secret-store.ts";
 
 /** Cannot occur in a key, so a record `a/b` and a folder `a/b` never collide. */
@@ -45,6 +45,11 @@ class DirectoryStore implements SecretStore {
   readonly #lock: { release(): void };
   readonly #mutex = new KeyedMutex();
   readonly #folders = new Set<string>();
+  #keys = new Set<string>();
+  #loaded = false;
+  #loading: Promise<void> | undefined;
+  readonly #changed = new Map<string, "there" | "gone">();
+  #sorted: readonly string[] | undefined;
 
   constructor(path: string, records: string, staging: string, lock: { release(): void }) {
     this.name = `directory ${path}`;
@@ -81,6 +86,7 @@ class DirectoryStore implements SecretStore {
         } finally {
           await rm(temporary, { force: true });
         }
+        this.#remember(key, "there");
         await syncDirectory(dirname(file));
         return { revision: revisionOf(bytes) };
       }),
@@ -95,26 +101,35 @@ class DirectoryStore implements SecretStore {
         if (record === undefined) return "absent";
         if (condition.kind === "absent" || (condition.kind === "revision" && record.revision !== condition.revision)) return "conflict";
         await unlink(this.#fileOf(key));
+        this.#remember(key, "gone");
         await syncDirectory(dirname(this.#fileOf(key)));
         return "removed";
       }),
     );
   }
 
-  async list({ prefix, after, limit }: ListRequest): Promise<RecordPage> {
+  async list({ prefix, after = "", limit }: ListRequest): Promise<RecordPage> {
     if (prefix !== "") assertRecordKey(prefix);
     return failing("list records", async () => {
+      const sorted = await this.#sortedKeys();
       const keys: string[] = [];
-      const walk = async (folder: string, key: string): Promise<void> => {
-        for (const entry of await readdirOrEmpty(folder)) {
-          const name = key === "" ? entry.name : `${key}/${entry.name}`;
-          if (entry.isDirectory()) await walk(join(folder, entry.name), name);
-          else if (name.endsWith(recordSuffix)) keys.push(name.slice(0, -recordSuffix.length));
+      let next: string | undefined;
+      for (
+        let i = firstAfter(sorted, after >= prefix ? after : prefix, after >= prefix ? "exclusive" : "inclusive");
+        i < sorted.length;
+        i += 1
+      ) {
+        const key = sorted[i] ?? "";
+        // "0" follows "/": what lies below the prefix ends before it.
+        if (prefix !== "" && key >= `${prefix}0`) break;
+        if (!isBelow(key, prefix)) continue;
+        if (keys.length === limit) {
+          next = keys.at(-1);
+          break;
         }
-      };
-      await walk(prefix === "" ? this.#records : join(this.#records, prefix), prefix);
-      if (prefix !== "" && (await exists(this.#fileOf(prefix)))) keys.push(prefix);
-      return pageOf(keys, after, limit);
+        keys.push(key);
+      }
+      return { keys, next };
     });
   }
 
@@ -129,6 +144,48 @@ class DirectoryStore implements SecretStore {
   close(): Promise<void> {
     this.#lock.release();
     return Promise.resolve();
+  }
+
+  /**
+   * All keys in order. Read from the folder once: the lock makes this process the only writer, so what it writes and
+   * removes keeps them true, and a page of a hundred thousand keys costs no walk through a hundred thousand files.
+   */
+  async #sortedKeys(): Promise<readonly string[]> {
+    this.#loading ??= this.#loadKeys();
+    try {
+      await this.#loading;
+    } catch (cause) {
+      this.#loading = undefined;
+      throw cause;
+    }
+    this.#sorted ??= [...this.#keys].sort();
+    return this.#sorted;
+  }
+
+  async #loadKeys(): Promise<void> {
+    this.#changed.clear();
+    const found = new Set<string>();
+    await walk(this.#records, "", (key) => found.add(key));
+    // What changed meanwhile may or may not have been seen: the last word counts.
+    for (const [key, state] of this.#changed) {
+      if (state === "there") found.add(key);
+      else found.delete(key);
+    }
+    this.#keys = found;
+    this.#loaded = true;
+    this.#sorted = undefined;
+  }
+
+  #remember(key: string, state: "there" | "gone"): void {
+    if (!this.#loaded) {
+      if (this.#loading !== undefined) this.#changed.set(key, state);
+      return;
+    }
+    const known = this.#keys.has(key);
+    if (state === "there" && !known) this.#keys.add(key);
+    else if (state === "gone" && known) this.#keys.delete(key);
+    else return;
+    this.#sorted = undefined;
   }
 
   #fileOf(key: string): string {
@@ -189,14 +246,25 @@ async function readdirOrEmpty(folder: string) {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch (cause) {
-    if (isAbsent(cause)) return false;
-    throw cause;
+async function walk(folder: string, key: string, visit: (key: string) => void): Promise<void> {
+  for (const entry of await readdirOrEmpty(folder)) {
+    const name = key === "" ? entry.name : `${key}/${entry.name}`;
+    if (entry.isDirectory()) await walk(join(folder, entry.name), name, visit);
+    else if (name.endsWith(recordSuffix)) visit(name.slice(0, -recordSuffix.length));
   }
+}
+
+/** Where keys begin that are greater than a bound, or equal to it. */
+function firstAfter(sorted: readonly string[], bound: string, equal: "inclusive" | "exclusive"): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const key = sorted[middle] ?? "";
+    if (key < bound || (equal === "exclusive" && key === bound)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function isAbsent(cause: unknown): boolean {
