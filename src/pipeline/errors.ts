@@ -2,7 +2,6 @@ import { ToolError, type ErrorFacts, type ErrorTable } from "../errors/index.ts"
 
 export const pipelineErrors = {
   ERR_LAYER_CHOICE: { category: "usage", summary: "A chosen layer does not exist in the image, or the choice is malformed." },
-  ERR_PLATFORM_NOT_FOUND: { category: "not-found", summary: "The image has no variant for a wanted platform." },
   ERR_IMAGE_TOO_DEEP: { category: "integrity", summary: "Indexes are nested deeper, or name more manifests, than any real image." },
   ERR_LAYER_FOREIGN: {
     category: "integrity",

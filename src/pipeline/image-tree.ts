@@ -1,5 +1,6 @@
 import {
   formatPlatform,
+  OciError,
   isAttestationManifest,
   isIndexMediaType,
   isManifestMediaType,
@@ -84,7 +85,7 @@ export async function readImageTree(request: TreeRequest, options: CallOptions =
   const tree = await visit(root, 0);
   const missing = tree.kind === "index" ? platforms.filter((want) => !found.has(want)) : [];
   if (missing.length > 0) {
-    throw new PipelineError("ERR_PLATFORM_NOT_FOUND", {
+    throw new OciError("ERR_PLATFORM_NOT_FOUND", {
       message: `${store.name} has no image for ${missing.map((platform) => formatPlatform(platform)).join(", ")}`,
       hint: "ociseal inspect lists the platforms that there are",
     });
