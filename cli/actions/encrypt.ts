@@ -5,6 +5,7 @@ import { attestSeal, loadSigner, signImageTree, type SignedImage } from "../../s
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
+import { overList, type FromFileOptions } from "../from-file.ts";
 import { repositoryOf, withImages, type Images, type RegistryFlags } from "../images.ts";
 import { cosignPassword } from "../password.ts";
 import { showProgress } from "../progress.ts";
@@ -13,7 +14,7 @@ import { reportTable } from "../report-text.ts";
 import { sealFacts } from "../seal-facts.ts";
 import { examineSource, type SourceOptions } from "../source-signatures.ts";
 
-export interface EncryptOptions extends RegistryFlags, RecipientOptions, SourceOptions {
+export interface EncryptOptions extends FromFileOptions, RegistryFlags, RecipientOptions, SourceOptions {
   readonly recipient?: readonly string[];
   readonly encryptionKey?: readonly string[];
   readonly cipher?: string;
@@ -28,7 +29,7 @@ export interface EncryptOptions extends RegistryFlags, RecipientOptions, SourceO
   readonly dryRun?: boolean;
 }
 
-export const encrypt: Action<EncryptOptions> = async (shell, [source = "", destination = ""], options) => {
+const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destination = ""], options) => {
   const recipients = [...(options.recipient ?? []), ...(options.encryptionKey ?? [])];
   if (recipients.length === 0)
     throw usage("no recipient was named", "give at least one -r, for example -r jwe:team.pub or -r kbs:///default/app-key");
@@ -100,6 +101,8 @@ export const encrypt: Action<EncryptOptions> = async (shell, [source = "", desti
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination} is now ${report.result.digest}`;
   await shell.result([reportTable(report, shell.stdout.columns), ...keys, ...signed, last].join("\n"), report);
 };
+
+export const encrypt = overList(encryptOne, { command: "encrypt", names: ["SOURCE", "DESTINATION"], required: 2 });
 
 function cipherOf({ cipher, profile }: EncryptOptions): CipherName {
   if (profile !== undefined && profile !== "coco" && profile !== "ocicrypt")

@@ -1,4 +1,4 @@
-import { pullImage, type PullOutput, type Verification } from "../../src/guest/index.ts";
+import { agentMeasurementSink, pullImage, recordOf, type PullOutput, type Verification } from "../../src/guest/index.ts";
 import { parseImageName, type ImageName } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
@@ -18,6 +18,9 @@ interface PullFlags extends TreeOptions, KbsOptions {
   readonly key?: readonly string[];
   readonly keepEncrypted?: boolean;
   readonly record?: string;
+  readonly layerCache?: string;
+  readonly aa?: string;
+  readonly requireSealAttestation?: boolean;
 }
 
 export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], options) => {
@@ -36,6 +39,10 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
           verification,
           target,
           output,
+          name,
+          layerCache: options.layerCache,
+          seal: options.requireSealAttestation === true ? "required" : undefined,
+          measure: options.aa === undefined ? undefined : agentMeasurementSink({ url: options.aa }),
           ...treeSettings(shell, options),
           // Called only once the image is admitted: nothing is attested for an image that nobody vouches for.
           openKeys: async () => {
@@ -55,15 +62,15 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
       await keys?.close();
     }
   });
-  if (options.record !== undefined) await writeWholeFile(options.record, `${JSON.stringify(report, undefined, 2)}\n`);
+  if (options.record !== undefined) await writeWholeFile(options.record, `${JSON.stringify(recordOf(report, new Date()), undefined, 2)}\n`);
   await shell.result(`${target} is ${report.image.manifest.digest} (${report.layers.length} layers)`, report);
 };
 
 function outputOf({ output, keepEncrypted = false }: PullFlags): PullOutput {
   if (keepEncrypted && output !== "oci") throw usage("--keep-encrypted goes with --output oci");
   if (output === "oci") return keepEncrypted ? "oci-encrypted" : "oci";
-  if (output === "rootfs" || output === "bundle") return output;
-  throw usage(`--output takes rootfs, bundle or oci, not ${output}`);
+  if (output === "rootfs" || output === "bundle" || output === "overlay") return output;
+  throw usage(`--output takes rootfs, bundle, oci or overlay, not ${output}`);
 }
 
 async function verificationOf(shell: Shell, options: PullFlags, name: ImageName): Promise<Verification> {

@@ -5,6 +5,7 @@ import { loadSigner, signImageTree } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
+import { overList, type FromFileOptions } from "../from-file.ts";
 import { repositoryOf, withImages, type RegistryFlags } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
@@ -12,7 +13,7 @@ import { cosignPassword } from "../password.ts";
 import { prepareRecipients } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
 
-interface RewrapOptions extends RegistryFlags, KbsOptions {
+interface RewrapOptions extends FromFileOptions, RegistryFlags, KbsOptions {
   readonly key?: readonly string[];
   readonly decryptionKey?: readonly string[];
   readonly add?: readonly string[];
@@ -22,7 +23,7 @@ interface RewrapOptions extends RegistryFlags, KbsOptions {
   readonly dryRun?: boolean;
 }
 
-export const rewrap: Action<RewrapOptions> = async (shell, [name = "", destination], options) => {
+const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination], options) => {
   const add = options.add ?? [];
   const remove = await Promise.all((options.remove ?? []).map(removalOf));
   if (add.length === 0 && remove.length === 0) throw usage("nothing to change", "give --add RECIPIENT or --remove RECIPIENT|KEY-ID");
@@ -82,6 +83,8 @@ export const rewrap: Action<RewrapOptions> = async (shell, [name = "", destinati
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination ?? name} is now ${report.result.digest}`;
   await shell.result([reportTable(report, shell.stdout.columns), ...removed.map((text) => `removed ${text}`), last].join("\n"), report);
 };
+
+export const rewrap = overList(rewrapOne, { command: "rewrap", names: ["IMAGE", "DESTINATION"], required: 1 });
 
 interface Removal {
   readonly text: string;

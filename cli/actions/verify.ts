@@ -2,19 +2,19 @@ import { parseImageName } from "../../src/oci/index.ts";
 import { verifyAttestation, verifyImage, type SignatureReport, type VerifiedSignature } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
+import { overList, type FromFileOptions } from "../from-file.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
 import { keyValues } from "../key-values.ts";
 import { requirementOf, type VerifierOptions } from "../signing-settings.ts";
 import { printable } from "../table.ts";
 
-interface VerifyOptions extends RegistryFlags, VerifierOptions {
+interface VerifyOptions extends FromFileOptions, RegistryFlags, VerifierOptions {
   readonly annotation?: readonly string[];
   readonly type?: string;
   readonly signatureRepository?: string;
 }
 
-export const verify: Action<VerifyOptions> = async (shell, [name], options) => {
-  if (name === undefined) throw usage("no image was named");
+const verifyOne: Action<VerifyOptions> = async (shell, [name = ""], options) => {
   const requirement = await requirementOf(options, parseImageName(name));
   const verified = await withImages(shell, options, async (images): Promise<VerifiedSignature> => {
     const { image, root: target } = await images.resolve(name);
@@ -36,6 +36,8 @@ export const verify: Action<VerifyOptions> = async (shell, [name], options) => {
     ...report,
   });
 };
+
+export const verify = overList(verifyOne, { command: "verify", names: ["IMAGE"], required: 1 });
 
 /** Every signature that was found, and why it counted or not. */
 function findingLines({ findings, leftOut }: SignatureReport): readonly string[] {

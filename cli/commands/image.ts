@@ -44,7 +44,7 @@ function withOpening(command: Command): Command {
 
 /** `encrypt`, `decrypt`, `copy`, `inspect`, `rewrap`, `lint`, `cat`. */
 export function registerImage(program: Command, launcher: Launcher): void {
-  withShared(withRegistry(withEncryption(program.command("encrypt <source> <destination>"))))
+  withShared(withRegistry(withEncryption(program.command("encrypt [source] [destination]"))))
     .description("encrypt an image's layers, register the key, sign, and push")
     .option("--layer <n>", "only this layer: a position, negative from the end, or a digest (repeatable)", collectValues)
     .addOption(new Option("--encrypt-layer <n>", "the same, under skopeo's name").argParser(collectValues).hideHelp())
@@ -68,6 +68,7 @@ Examples:
   ociseal key generate ec --out team
   ociseal encrypt docker.io/library/alpine:3 localhost:5000/alpine:sealed -r jwe:team.pub
   ociseal encrypt oci:app oci:app-sealed -r kbs:///default/app-key --kbs http://127.0.0.1:8080 --kbs-admin-token token
+  ociseal encrypt --from-file images.txt --shard 0/8 --state shard-0.jsonl -r jwe:team.pub
 ${recipients}
 ${imageNames}`,
     )
@@ -115,7 +116,7 @@ Examples:
     )
     .action(launcher.launch(async () => (await import("../actions/inspect.ts")).inspect));
 
-  withShared(withRegistry(withOpening(withKbsAdmin(program.command("rewrap <image> [destination]")))))
+  withShared(withRegistry(withOpening(withKbsAdmin(program.command("rewrap [image] [destination]")))))
     .description("change recipients or rotate keys; layers are neither encrypted again nor uploaded again")
     .option("--add <recipient>", "add a recipient (repeatable)", collectValues)
     .option("--remove <recipient>", "remove a recipient or key ID (repeatable)", collectValues)
@@ -133,6 +134,7 @@ Examples:
       `
 Examples:
   ociseal rewrap localhost:5000/app:1 -k old.key --add jwe:new.pub --remove old.pub
+  ociseal rewrap --from-file images.txt --state rewrap.jsonl -k old.key --add jwe:new.pub
 ${recipients}
 ${keys}`,
     )

@@ -39,7 +39,7 @@ export function registerSigning(program: Command, launcher: Launcher): void {
     .option("--state <file>", "with --from-file: remember what is done, skip it the next time")
     .addHelpText(
       "after",
-      "\nExamples:\n  ociseal verify --key cosign.pub localhost:5000/alpine:sealed\n  ociseal verify --policy policy.json localhost:5000/alpine:sealed",
+      "\nExamples:\n  ociseal verify --key cosign.pub localhost:5000/alpine:sealed\n  ociseal verify --policy policy.json localhost:5000/alpine:sealed\n  ociseal verify --from-file images.txt --key cosign.pub --json",
     )
     .action(launcher.launch(async () => (await import("../actions/verify.ts")).verify));
 

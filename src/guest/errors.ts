@@ -20,6 +20,7 @@ export const guestErrors = {
   ERR_GUEST_STORAGE: { category: "io", summary: "The file system refused an operation while unpacking." },
   ERR_GUEST_MEASUREMENT: { category: "attestation", summary: "The pull could not be added to the guest's runtime measurements." },
   ERR_GUEST_HELPER_MISSING: { category: "io", summary: "A helper program for extended attributes or device nodes is missing or failed." },
+  ERR_GUEST_SEAL_UNVERIFIABLE: { category: "integrity", summary: "A seal attestation was demanded and cannot be checked." },
 } as const satisfies ErrorTable;
 
 /** A failure of the guest room; nothing is left at the target when it is thrown. */

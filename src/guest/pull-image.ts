@@ -9,6 +9,7 @@ import { LayerCache } from "./layer-cache.ts";
 import { LayerStreams } from "./layer-streams.ts";
 import type { MeasurementSink } from "./measure.ts";
 import { readImage, type OpenedImage } from "./open-image.ts";
+import { demandSeal, sealedSource } from "./seal.ts";
 import type { ReadAheadSettings } from "./read-ahead.ts";
 import { checkPlainLayer, unpackLayers, type TreeOutput, type TreeRequest, type UnpackEvent, type UnpackReport } from "./unpack-image.ts";
 import { writeLayout, type LayoutReport } from "./write-layout.ts";
@@ -29,6 +30,8 @@ export interface PullRequest extends AdmitRequest, Omit<TreeRequest, "output"> {
   /** Path of a folder that keeps layers as they are stored, encrypted ones encrypted, for this pull's retry and other pulls. */
   readonly layerCache?: string | undefined;
   readonly readAhead?: ReadAheadSettings | undefined;
+  /** `required`: a signed statement of the plaintext must be there, and layers must decrypt to exactly that. */
+  readonly seal?: "required" | undefined;
   /** What the image is called in the record and the measurement; the store's name unless told. */
   readonly name?: string | undefined;
   /** Measures the pull after everything held and before it is put in place. */
@@ -85,13 +88,14 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   const layers = output === "oci-encrypted" ? [] : await openLayers(request, image, opened, options);
   const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
   options.onEvent?.({ kind: "opened", layers: openings });
+  const seal = request.seal === undefined ? undefined : await demandSeal({ store, verification: request.verification, image }, options);
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
   const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
   const name = request.name ?? store.name;
   const beforeCommit = async () => await request.measure?.({ image: name, digest: image.manifest.digest }, options);
   let result: UnpackReport | LayoutReport;
   try {
-    const { source } = streams;
+    const source = seal === undefined ? streams.source : sealedSource(seal, opened.manifest.layers, layers, streams.source);
     result =
       output === "rootfs" || output === "bundle" || output === "overlay"
         ? await unpackLayers({ ...request, output, image: opened, source, beforeCommit }, options)

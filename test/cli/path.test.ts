@@ -97,6 +97,41 @@ describe("the whole path", () => {
     expect(JSON.parse(await readFile(join(folder, "bundle/config.json"), "utf8"))).toMatchObject({ process: { args: ["/app/run"] } });
   });
 
+  it("demands the signed statement of the plaintext, also of a layer whose own digest does not bind", async () => {
+    const flags = [
+      "--require-seal-attestation",
+      "--verify-key",
+      "cosign.pub",
+      "-k",
+      "team.key",
+      "--platform",
+      "linux/amd64",
+      "--record",
+      "record.json",
+    ];
+    const pulled = await run("pull", `${host}/app:1`, "attested", ...flags);
+    expect(pulled, pulled.stderr).toMatchObject({ status: 0 });
+    expect(JSON.parse(await readFile(join(folder, "record.json"), "utf8"))).toBeTruthy();
+    const ctr = await run(
+      "encrypt",
+      "oci:image:app",
+      `${host}/ctr:1`,
+      "--profile",
+      "ocicrypt",
+      "-r",
+      "jwe:team.pub",
+      "--sign-key",
+      "cosign.key",
+    );
+    expect(ctr, ctr.stderr).toMatchObject({ status: 0 });
+    expect(await run("pull", `${host}/ctr:1`, "attested-ctr", ...flags)).toMatchObject({ status: 0 });
+    expect(await run("copy", `${host}/app:1`, `${host}/bare:1`)).toMatchObject({ status: 0 });
+    expect(await run("sign", `${host}/bare:1`, "--key", "cosign.key")).toMatchObject({ status: 0 });
+    const bare = await run("pull", `${host}/bare:1`, "bare", ...flags, "--json");
+    expect(bare, bare.stderr).toMatchObject({ status: 6 });
+    expect(await readdir(folder)).not.toContain("bare");
+  });
+
   it("says what is encrypted for whom, and what leaks", async () => {
     const inspected = await run("inspect", `${host}/app:1`, "--json");
     expect(inspected, inspected.stderr).toMatchObject({ status: 0 });
