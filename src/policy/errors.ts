@@ -2,6 +2,11 @@ import { ToolError, type ErrorFacts, type ErrorTable } from "../errors/index.ts"
 
 export const policyErrors = {
   ERR_POLICY_MALFORMED: { category: "usage", summary: "A resource policy has a member, value or construct that is not understood." },
+  ERR_POLICY_FAILED: {
+    category: "denied",
+    summary:
+      "A policy could not be evaluated to the end: rules contradict each other, a function got a wrong value, or a limit was reached.",
+  },
 } as const satisfies ErrorTable;
 
 export class PolicyError extends ToolError<keyof typeof policyErrors> {

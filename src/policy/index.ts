@@ -1,4 +1,13 @@
-/** Resource policies of a Key Broker Service, compiled: who may have what, with a reason for every denial. */
+/** Policies of a Key Broker Service, compiled: who may have what, what a device is worth, with a reason for every denial. */
 export { policyErrors, PolicyError } from "./errors.ts";
 export { compileJsonPolicy, type JsonPolicy } from "./json/compile.ts";
 export type { PolicyOutcome, PolicyQuestion } from "./question.ts";
+export {
+  compileRegoAppraisal,
+  compileRegoRelease,
+  type AppraisalOutcome,
+  type AppraisalQuestion,
+  type RegoAppraisalPolicy,
+  type RegoReleasePolicy,
+  type TrustClaims,
+} from "./rego/compile.ts";

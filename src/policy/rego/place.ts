@@ -1,0 +1,24 @@
+import { PolicyError } from "../errors.ts";
+
+/** Where something stands in a policy's text; both count from 1, columns in UTF-16 units. */
+export interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** A policy that is refused at upload. */
+export function malformed({ line, column }: Place, message: string, hint?: string): PolicyError {
+  return new PolicyError("ERR_POLICY_MALFORMED", {
+    message: `line ${line}, column ${column}: ${message}`,
+    hint: hint ?? "only a subset of Rego is interpreted: see the documentation of policies",
+    details: { line, column },
+  });
+}
+
+/** An evaluation that cannot go on; whoever asked denies. */
+export function failed({ line, column }: Place, message: string): PolicyError {
+  return new PolicyError("ERR_POLICY_FAILED", {
+    message: `line ${line}, column ${column}: ${message}`,
+    details: { line, column },
+  });
+}
