@@ -38,7 +38,8 @@ export function commandPages(program: Command): readonly CommandPage[] {
       options: command.options.filter(({ hidden }) => !hidden).map(optionPage),
       arguments: command.registeredArguments.map((argument) => argument.name()),
       epilogue: epilogueOf(command),
-      kind: command.commands.length > 0 ? "group" : "command",
+      // A group with arguments does something by itself too.
+      kind: command.commands.length > 0 && command.registeredArguments.length === 0 ? "group" : "command",
     });
     for (const child of command.commands) visit(child, path);
   };

@@ -53,15 +53,15 @@ function programPage(program: CommandPage | undefined, top: readonly CommandPage
 }
 
 function commandPage(page: CommandPage, children: readonly CommandPage[], version: string): string {
-  const described = page.kind === "command" ? [page] : children;
+  const described = page.kind === "command" ? [page, ...children] : children;
   return [
     ...head(page.name.replace(" ", "-"), page.description, version),
     ".SH SYNOPSIS",
     ...described.flatMap(({ usage }) => [".PP", `.B ${roff(usage)}`]),
     ".SH DESCRIPTION",
     sentence(page.description),
-    ...(page.kind === "command" ? [".SH OPTIONS", ...options(page)] : [".SH COMMANDS", ...children.flatMap(childSection)]),
-    ...(page.kind === "command" ? epilogue(page) : []),
+    ...(page.kind === "command" ? [".SH OPTIONS", ...options(page), ...epilogue(page)] : []),
+    ...(children.length > 0 ? [".SH COMMANDS", ...children.flatMap(childSection)] : []),
     ".SH SEE ALSO",
     ".BR ociseal (1)",
     "",

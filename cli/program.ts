@@ -2,6 +2,7 @@ import { Command } from "commander";
 import type { Launcher } from "./command.ts";
 import { registerAttest } from "./commands/attest.ts";
 import { registerCompletion } from "./commands/completion.ts";
+import { registerDoctor } from "./commands/doctor.ts";
 import { registerGuest } from "./commands/guest.ts";
 import { registerImage } from "./commands/image.ts";
 import { registerKbs } from "./commands/kbs.ts";
@@ -37,6 +38,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     registerKey,
     registerLogin,
     registerRegistry,
+    registerDoctor,
     registerKeyprovider,
     registerCompletion,
   ])

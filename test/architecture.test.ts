@@ -43,7 +43,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "@noble/curves": ["signing"],
   "@sigstore/tuf": ["signing"],
   yaml: ["signing"],
-  "smol-toml": ["kbs", "registry", "transport", "attestation"],
+  "smol-toml": ["kbs", "registry", "transport", "attestation", "cli"],
 };
 
 function sourceFiles(folder: string): readonly string[] {

@@ -71,7 +71,10 @@ afterAll(async () => {
 });
 
 const lines = (names: string, to: string): string =>
-  `# images of the shop\n\n${[...names].map((name) => `oci:${at("images")}:${name}\toci:${at(to)}:${name}`).join("\n")}\n`;
+  `# images of the shop\n\n${names
+    .split("")
+    .map((name) => `oci:${at("images")}:${name}\toci:${at(to)}:${name}`)
+    .join("\n")}\n`;
 
 describe("--from-file", () => {
   it("splits a list among shards without a gap or an overlap", async () => {
