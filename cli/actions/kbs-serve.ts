@@ -21,7 +21,7 @@ import {
   type KbsServerOptions,
   type EvidenceVerifier,
 } from "../../src/kbs/index.ts";
-import { compileJsonPolicy } from "../../src/policy/index.ts";
+import { policyEngines } from "../policy-engines.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile, writeWholeFile } from "../files.ts";
@@ -44,7 +44,7 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
   const server = await serveKbs({
     ...settings,
     verifiers: await verifiersOf(options),
-    policyEngines: [{ language: "json", compileRelease: (text, id) => compileJsonPolicy(text, id) }],
+    policyEngines,
     log: (event) => shell.note(JSON.stringify(event)),
   });
   const reload = (): void => void reloadTls(shell, server, options.config);
