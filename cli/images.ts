@@ -1,10 +1,6 @@
 import { formatImageName, parseImageName, type Descriptor, type ImageName } from "../src/oci/index.ts";
-import { RegistryTransport, type CredentialSource, type RegistriesConf } from "../src/registry/index.ts";
-import { openImage, type OpenedImage } from "../src/transport/index.ts";
-import { readVersion } from "./version.ts";
+import { openImage, type OpenedImage, type RegistryAccess } from "../src/transport/index.ts";
 import { usage } from "./errors.ts";
-import { readSmallFile } from "./files.ts";
-import { certsDirsOf, credentialsOf, registriesConfOf } from "./registry-config.ts";
 import type { Shell } from "./shell.ts";
 
 /** Flags of commands that talk to registries; all optional. */
@@ -20,9 +16,8 @@ export interface RegistryFlags {
 
 /** Opens the images of one command over one transport. */
 export interface Images {
-  readonly transport: RegistryTransport;
-  readonly credentials: CredentialSource;
-  readonly registriesConf: RegistriesConf;
+  /** Connections, credentials and registries.conf; made, and their modules loaded, when a registry is named first. */
+  readonly registries: () => Promise<RegistryAccess>;
   /** Parses and opens. */
   open(text: string, access: "read" | "write"): Promise<OpenedImage>;
   /** Opens for reading and resolves the name. */
@@ -31,50 +26,21 @@ export interface Images {
   close(): Promise<void>;
 }
 
-export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Images> {
-  const { tlsCa, tlsClientCert, tlsClientKey, plainHttp, concurrency, limitRate } = flags;
-  if ((tlsClientCert === undefined) !== (tlsClientKey === undefined)) throw usage("--tls-client-cert and --tls-client-key go together");
-  requireNumber("--concurrency", concurrency, 1);
-  requireNumber("--limit-rate", limitRate, 1);
-  const transport = new RegistryTransport({
-    scheme: "http-on-loopback",
-    plainHttpHosts: plainHttp,
-    ...(tlsCa === undefined ? {} : { ca: [await readSmallFile(tlsCa, "certificate")] }),
-    ...(tlsClientCert === undefined || tlsClientKey === undefined
-      ? {}
-      : { clientCertificate: { cert: await readSmallFile(tlsClientCert, "certificate"), key: await readSmallFile(tlsClientKey, "key") } }),
-    certsDirs: certsDirsOf(shell.env),
-    proxy: {
-      https: shell.env["HTTPS_PROXY"] ?? shell.env["https_proxy"],
-      http: shell.env["HTTP_PROXY"] ?? shell.env["http_proxy"],
-      noProxy: shell.env["NO_PROXY"] ?? shell.env["no_proxy"],
-    },
-    concurrency,
-    limitRate,
-    userAgent: `ociseal/${readVersion()}`,
-    onNotice: (notice) => {
-      switch (notice.kind) {
-        case "warning":
-          shell.warn(`${notice.host}: ${notice.text}`);
-          break;
-        case "retry":
-          shell.note(`${notice.host}: trying again in ${Math.round(notice.waitMs / 100) / 10} s (${notice.reason})`);
-          break;
-        case "mirror-failed":
-          shell.note(`mirror ${notice.host}: ${notice.reason}`);
-          break;
-      }
-    },
-  });
-  const credentials = credentialsOf(shell.env, flags.credsFile);
-  const registriesConf = await registriesConfOf(shell.env);
+export function openImages(shell: Shell, flags: RegistryFlags): Images {
+  if ((flags.tlsClientCert === undefined) !== (flags.tlsClientKey === undefined))
+    throw usage("--tls-client-cert and --tls-client-key go together");
+  requireNumber("--concurrency", flags.concurrency, 1);
+  requireNumber("--limit-rate", flags.limitRate, 1);
+  let access: Promise<RegistryAccess> | undefined;
+  const registries = (): Promise<RegistryAccess> => {
+    access ??= import("./registry-access.ts").then(({ openRegistryAccess }) => openRegistryAccess(shell, flags));
+    return access;
+  };
   const opened: OpenedImage[] = [];
   const images: Images = {
-    transport,
-    credentials,
-    registriesConf,
-    async open(text, access) {
-      const image = await openImage(parseImageName(text), { access, transport, credentials, registriesConf, signal: shell.signal });
+    registries,
+    async open(text, mode) {
+      const image = await openImage(parseImageName(text), { access: mode, transport: registries, signal: shell.signal });
       opened.push(image);
       return image;
     },
@@ -86,7 +52,7 @@ export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Im
       try {
         for (const image of opened.splice(0)) await image.store.close();
       } finally {
-        await transport.close();
+        await (await access)?.transport.close();
       }
     },
   };
@@ -95,7 +61,7 @@ export async function openImages(shell: Shell, flags: RegistryFlags): Promise<Im
 
 /** Runs work on images and closes them; a failure to close is a failure of the work. */
 export async function withImages<Result>(shell: Shell, flags: RegistryFlags, work: (images: Images) => Promise<Result>): Promise<Result> {
-  const images = await openImages(shell, flags);
+  const images = openImages(shell, flags);
   let result: Result;
   try {
     result = await work(images);

@@ -10,7 +10,7 @@ import {
 } from "../src/keywrap/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
-import { connectGuest, type KbsOptions } from "./kbs-connection.ts";
+import type { KbsOptions } from "./kbs-connection.ts";
 import { askPassword, readPassword } from "./password.ts";
 import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
@@ -29,6 +29,7 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
   const closers: (() => Promise<void>)[] = [];
   for (const value of values) {
     if (value === "kbs") {
+      const { connectGuest } = await import("./kbs-connection.ts");
       const client = await connectGuest(shell, options);
       closers.push(() => client.close());
       unwrappers.push(

@@ -15,7 +15,7 @@ import {
 import { formatResourceUri, parseKeyTarget } from "../src/kbs/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
-import { connectAdmin, type KbsOptions } from "./kbs-connection.ts";
+import type { KbsOptions } from "./kbs-connection.ts";
 import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
 
@@ -50,6 +50,7 @@ export async function prepareRecipients(
         wrappers.push(kbsWrapper({ uri, kek: new Uint8Array(32), packets }));
         continue;
       }
+      const { connectAdmin } = await import("./kbs-connection.ts");
       const admin = await connectAdmin(shell, options);
       try {
         const { key, outcome, proof, uri: proved } = await admin.registerKey(uri, { signal: shell.signal });

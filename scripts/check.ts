@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { missingEntries } from "./complete-lock.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const modules = join(root, "node_modules");
@@ -63,6 +64,10 @@ function importAll(): string {
 function lockFile(): string | undefined {
   const text = readFileSync(join(root, "package-lock.json"), "utf8");
   if (/"resolved"/.test(text)) return "package-lock.json names download addresses; run npm install with the project's .npmrc";
+  const { packages } = JSON.parse(text) as { packages: Parameters<typeof missingEntries>[0] };
+  const missing = Object.keys(missingEntries(packages));
+  if (missing.length > 0)
+    return `package-lock.json lacks ${missing.length} platform packages (${missing[0]}); run node scripts/complete-lock.ts after npm install`;
   return /"hasInstallScript": true/.test(runtimeOf(text)) ? "a runtime dependency has an install script" : undefined;
 }
 

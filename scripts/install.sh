@@ -11,7 +11,7 @@ echo "installing dependencies (npm ci)" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! npm ci --ignore-scripts --no-audit --no-fund >"$log" 2>&1; then
-  tail -n 10 "$log" >&2
+  grep -v 'A complete log\|npm help' "$log" | head -n 12 >&2
   echo "error: npm ci failed" >&2
   echo "hint:  check the network and 'npm config get registry', then run make again" >&2
   exit 1

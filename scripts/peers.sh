@@ -21,7 +21,7 @@ mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/so
 [ -n "$mirror" ] || skip "no Debian mirror in apt's configuration"
 
 # Peers that only work where Debian puts them: installed as system packages, by root alone.
-system="attr softhsm2 opensc postgresql"
+system="attr softhsm2 opensc openssl postgresql runc"
 missing=""
 for package in $system; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

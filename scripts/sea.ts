@@ -11,7 +11,10 @@ import { rolldown, type Plugin } from "rolldown";
 const root = resolve(import.meta.dirname, "..");
 const folder = join(root, "dist/sea");
 const target = join(folder, "ociseal");
-const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string; peerDependencies?: Record<string, string> };
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  version: string;
+  peerDependencies?: Record<string, string>;
+};
 const external = Object.keys(manifest.peerDependencies ?? {}).map((name) => new RegExp(`^${name.replaceAll(/[/.@-]/g, "\\$&")}(/|$)`));
 /** Where Node.js looks for the blob. Source: Node.js, "Single executable applications". */
 const fuse = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
@@ -39,18 +42,30 @@ const dataUrl = `data:text/javascript;base64,${Buffer.from(thread).toString("bas
 const entry = join(folder, "entry.mjs");
 writeFileSync(entry, `import { main } from "../cli/main.js";\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
-  replaced("dist/src/cipher/threads.js", threads.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`)),
+  replaced(
+    "dist/src/cipher/threads.js",
+    threads.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`),
+  ),
   replaced("dist/cli/version.js", `export function readVersion() { return ${JSON.stringify(manifest.version)}; }`),
 ]);
 writeFileSync(join(folder, "ociseal.cjs"), code);
 writeFileSync(
   join(folder, "sea.json"),
-  JSON.stringify({ main: join(folder, "ociseal.cjs"), output: join(folder, "ociseal.blob"), disableExperimentalSEAWarning: true, useCodeCache: true }),
+  JSON.stringify({
+    main: join(folder, "ociseal.cjs"),
+    output: join(folder, "ociseal.blob"),
+    disableExperimentalSEAWarning: true,
+    useCodeCache: true,
+  }),
 );
 execFileSync(process.execPath, ["--experimental-sea-config", join(folder, "sea.json")], { stdio: ["ignore", "ignore", "inherit"] });
 copyFileSync(process.execPath, target);
 chmodSync(target, 0o755);
-execFileSync(process.execPath, [join(root, "node_modules/postject/dist/cli.js"), target, "NODE_SEA_BLOB", join(folder, "ociseal.blob"), "--sentinel-fuse", fuse], { stdio: "ignore" });
+execFileSync(
+  process.execPath,
+  [join(root, "node_modules/postject/dist/cli.js"), target, "NODE_SEA_BLOB", join(folder, "ociseal.blob"), "--sentinel-fuse", fuse],
+  { stdio: "ignore" },
+);
 const version = execFileSync(target, ["--version"], { env: {}, encoding: "utf8" }).trim();
 if (version !== manifest.version) throw new Error(`the executable says version ${version}, not ${manifest.version}`);
 for (const name of ["ociseal.cjs", "ociseal.blob", "sea.json", "entry.mjs"]) rmSync(join(folder, name));

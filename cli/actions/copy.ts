@@ -22,17 +22,14 @@ export const copy: Action<CopyOptions> = async (shell, [source = "", destination
     });
     return;
   }
-  const done = await withImages(shell, options, async ({ transport, credentials, registriesConf }) => {
+  const done = await withImages(shell, options, async ({ registries }) => {
     const progress = await showProgress(shell);
     try {
       return await copyImage({
         source: parseImageName(source),
         destination: parseImageName(destination),
-        transport,
-        registriesConf,
+        transport: registries,
         platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
-        sourceCredentials: credentials,
-        destinationCredentials: credentials,
         referrers: options.referrers === true ? "follow" : "ignore",
         onProgress: progress.onProgress,
         signal: shell.signal,

@@ -43,7 +43,7 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
   const settings = options.config === undefined ? await plainSettings(options) : await configuredSettings(shell, options.config, options);
   const server = await serveKbs({
     ...settings,
-    verifiers: await verifiersOf(options),
+    verifiers: [...(settings.verifiers ?? []), ...(await verifiersOf(options))],
     policyEngines,
     log: (event) => shell.note(JSON.stringify(event)),
   });

@@ -19,8 +19,8 @@ export const login: Action<LoginOptions> = async (shell, [host = ""], options) =
   const file = loginFile(shell.env, options.authfile);
   if (file === undefined) throw usage("nothing says where to keep the credentials", "give --authfile, or set HOME");
   const password = await passwordOf();
-  const place = await withImages(shell, options, ({ transport }) =>
-    registryLogin({ host, credential: { kind: "basic", username, password }, file: { path: file }, transport, signal: shell.signal }),
+  const place = await withImages(shell, options, async (images) =>
+    registryLogin({ host, credential: { kind: "basic", username, password }, file: { path: file }, transport: (await images.registries()).transport, signal: shell.signal }),
   );
   await shell.result(`logged in to ${host} as ${username}; kept in ${place.place}`, { host, username, ...place });
 

@@ -1,0 +1,81 @@
+import { CommanderError } from "commander";
+import { exitCodeOf, type ErrorCategory } from "../src/errors/index.ts";
+import type { Action, Launcher } from "./command.ts";
+import { describeFailure, printFailure, type Failure } from "./failure.ts";
+import { makeProgram } from "./program.ts";
+import { makeShell, type SharedOptions } from "./shell.ts";
+
+const progressModes: ReadonlySet<string> = new Set(["auto", "bar", "plain", "json", "none"]);
+
+/** Runs one command line and sets the exit code; the only place that does. */
+export async function run(argv: readonly string[]): Promise<void> {
+  const interruption = new AbortController();
+  const interrupt = () => interruption.abort(new Error("interrupted"));
+  process.once("SIGINT", interrupt);
+  process.once("SIGTERM", interrupt);
+  const exitWith = (category: ErrorCategory): void => {
+    process.exitCode = exitCodeOf(category);
+  };
+  const base = {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    signal: interruption.signal,
+    exitWith,
+  };
+
+  const launcher: Launcher = {
+    launch<Options>(load: () => Promise<Action<Options & SharedOptions>>) {
+      return async (...parameters: unknown[]) => {
+        // commander passes the arguments, the options, and the command itself.
+        const options = parameters.at(-2) as Options & SharedOptions;
+        const args = parameters
+          .slice(0, -2)
+          .flat()
+          .filter((value): value is string => typeof value === "string");
+        if (options.progress !== undefined && !progressModes.has(options.progress)) {
+          throw new CommanderError(
+            1,
+            "ociseal.progress",
+            `error: --progress takes auto, bar, plain, json or none, not ${options.progress}`,
+          );
+        }
+        const action = await load();
+        await action(makeShell(base, options), args, options);
+      };
+    },
+  };
+
+  const json = argv.includes("--json");
+  try {
+    await makeProgram(launcher, { json, width: process.stdout.columns }).parseAsync([...argv], { from: "user" });
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) {
+      process.exitCode = finishParse(thrown, json, base);
+      return;
+    }
+    const failure = describeFailure(thrown, interruption.signal.aborted);
+    printFailure(base, json, failure);
+    process.exitCode = failure.exitCode;
+  } finally {
+    process.off("SIGINT", interrupt);
+    process.off("SIGTERM", interrupt);
+  }
+}
+
+/** Help and version end with 0; everything else that the parser refuses is a usage error. */
+function finishParse(error: CommanderError, json: boolean, base: Parameters<typeof printFailure>[0]): number {
+  if (error.exitCode === 0) return 0;
+  const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
+  const suggestion = rest
+    .map((line) => line.trim().replace(/^\((.*)\)$/, "$1"))
+    .join(" ")
+    .trim();
+  const failure: Failure = {
+    exitCode: 2,
+    document: { error: { code: "ERR_USAGE", message: first, hint: suggestion === "" ? "see ociseal --help" : suggestion } },
+  };
+  printFailure(base, json, failure);
+  return 2;
+}
