@@ -191,8 +191,13 @@ describe("the key provider service", () => {
   });
 
   it("says what an error of ours says, and of others only that there was one", async () => {
-    const failing = (error: Error): KeyProvider => ({ answer: () => Promise.reject(error), close: () => undefined });
-    const { target } = await start({ provider: failing(new Error("the key is 0123")) });
+    const failing: KeyProvider = {
+      async answer() {
+        throw new Error("the key is 0123");
+      },
+      close: () => undefined,
+    };
+    const { target } = await start({ provider: failing });
     const answer = await raw(target);
     expect(answer).toMatchObject({ "grpc-status": "13" });
     expect(JSON.stringify(answer)).not.toContain("0123");

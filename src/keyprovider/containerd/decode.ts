@@ -1,13 +1,9 @@
-import { randomUUID } from "node:crypto";
-import { open, unlink, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { closeStream, compose, verifyContent, type ByteStream, type Chunks } from "../../bytes/index.ts";
-import type { BlobOpener } from "../../cipher/index.ts";
 import type { KeyUnwrapper } from "../../keywrap/index.ts";
 import { openLayer, type OpenedLayer } from "../../layer/index.ts";
 import type { Descriptor } from "../../oci/index.ts";
 import { KeyproviderError } from "../errors.ts";
+import { fillSpool } from "./spool.ts";
 
 export interface DecodeRequest {
   readonly layer: Descriptor;
@@ -46,18 +42,9 @@ export async function decodeLayer(request: DecodeRequest, options: { readonly si
 }
 
 async function openSpooled(opened: OpenedLayer, source: ByteStream, folder: string, signal: AbortSignal | undefined): Promise<ByteStream> {
-  const spool = await openSpool(folder);
+  const spool = await fillSpool(source, folder, signal);
   try {
-    const sink = spool.createWriteStream({ autoClose: false, start: 0 });
-    await (signal === undefined ? pipeline(source, sink) : pipeline(source, sink, { signal }));
-    const reopen: BlobOpener = async (range) =>
-      spool.createReadStream({
-        autoClose: false,
-        highWaterMark: 1 << 18,
-        start: range?.start ?? 0,
-        ...(range === undefined ? {} : { end: range.end - 1 }),
-      });
-    const plaintext = compose(await opened.open(reopen), withholdLast);
+    const plaintext = compose(await opened.open(spool.open), withholdLast);
     // Nobody waits for this: the file has no name any more, and goes with the process at the latest.
     plaintext.once("close", () => void spool.close().catch(() => undefined));
     return plaintext;
@@ -65,14 +52,6 @@ async function openSpooled(opened: OpenedLayer, source: ByteStream, folder: stri
     await spool.close();
     throw cause;
   }
-}
-
-/** A file without a name: gone with its last descriptor, whatever happens to the process. */
-async function openSpool(folder: string): Promise<FileHandle> {
-  const path = join(folder, `ociseal-${randomUUID()}.spool`);
-  const file = await open(path, "wx+", 0o600);
-  await unlink(path);
-  return file;
 }
 
 /** Holds the last piece back until the source has ended well. */

@@ -1,0 +1,74 @@
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { generateKey } from "openpgp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeImage, pushImage } from "../../registry-fixtures/index.ts";
+import { openLayout } from "../../src/store/index.ts";
+import { ociseal, type Outcome } from "../cli/run.ts";
+import { rsaCertificatePem } from "../keywrap/certificate.ts";
+import { rsa } from "../keywrap/keys.ts";
+
+let folder: string;
+let digest: string;
+const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> => ociseal(args, { cwd: folder, env });
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ociseal-schemes-"));
+  const image = await makeImage({
+    layers: [{ entries: [{ kind: "file", path: "file", content: Buffer.from("content") }] }],
+    platform: { os: "linux", architecture: "amd64" },
+  });
+  const layout = await openLayout({ path: join(folder, "image"), mode: "write", durability: "none" });
+  await pushImage(layout, image, "app");
+  await layout.close();
+  digest = image.descriptor.digest;
+  await writeFile(join(folder, "rsa.key"), rsa.export({ type: "pkcs8", format: "pem" }));
+  await writeFile(join(folder, "cert.pem"), rsaCertificatePem);
+  const pgp = await generateKey({ userIDs: [{ name: "Ann", email: "ann@example.org" }], passphrase: "pgp-secret", format: "armored" });
+  await writeFile(join(folder, "pub.asc"), pgp.publicKey);
+  await writeFile(join(folder, "sec.asc"), pgp.privateKey);
+  const token = generateKeyPairSync("rsa", { modulusLength: 3072 });
+  await writeFile(join(folder, "token.pem"), token.publicKey.export({ type: "spki", format: "pem" }));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function layoutDigest(layout: string): Promise<string | undefined> {
+  const index = JSON.parse(await readFile(join(folder, layout, "index.json"), "utf8")) as { manifests: { digest: string }[] };
+  return index.manifests[0]?.digest;
+}
+
+describe("recipients and keys as in ocicrypt", () => {
+  it.each([
+    ["pkcs7:cert.pem", "rsa.key"],
+    ["pgp:pub.asc#ann@example.org", "pgp:sec.asc:env=PGP_PASSWORD"],
+  ])("%s is opened with %s", async (recipient, key) => {
+    const name = recipient.slice(0, 4).replace(":", "");
+    const made = await run(["encrypt", "oci:image:app", `oci:${name}:app`, "-r", recipient]);
+    expect(made, made.stderr).toMatchObject({ status: 0 });
+    const opened = await run(["decrypt", `oci:${name}:app`, `oci:${name}-open:app`, "-k", key], { PGP_PASSWORD: "pgp-secret" });
+    expect(opened, opened.stderr).toMatchObject({ status: 0 });
+    expect(await layoutDigest(`${name}-open`)).toBe(digest);
+  });
+
+  it("pkcs11:FILE wraps for a token, whose key is used through a key provider only", async () => {
+    const made = await run(["encrypt", "oci:image:app", "oci:token:app", "-r", "pkcs11:token.pem;hash=sha256"]);
+    expect(made, made.stderr).toMatchObject({ status: 0 });
+    const refused = await run(["decrypt", "oci:token:app", "oci:token-open:app", "-k", "pkcs11:token.pem"]);
+    expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining("provider:NAME") });
+  });
+
+  it("provider: without a configuration, or without that provider in it, is a usage error", async () => {
+    await writeFile(join(folder, "none.json"), '{"key-providers":{}}');
+    for (const env of [{}, { OCICRYPT_KEYPROVIDER_CONFIG: "none.json" }]) {
+      expect(await run(["encrypt", "oci:image:app", "oci:never:app", "-r", "provider:attestation-agent:kbs:///a/b"], env)).toMatchObject({
+        status: 2,
+      });
+      expect(await run(["decrypt", "oci:image:app", "oci:never:app", "-k", "provider:attestation-agent"], env)).toMatchObject({
+        status: 2,
+      });
+    }
+  });
+});
