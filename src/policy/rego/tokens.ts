@@ -45,14 +45,19 @@ const marks = [
   ">",
 ];
 
-const patterns = {
-  space: /[ \t\r]+/y,
-  comment: /#[^\n]*/y,
-  name: /[A-Za-z_][A-Za-z0-9_]*/y,
-  number: /(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?/y,
-  string: /"(?:[^"\\\n\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y,
-  raw: /`[^`]*`/y,
-} as const;
+/** Sticky expressions remember where they are, so each reading has its own. */
+function newPatterns() {
+  return {
+    space: /[ \t\r]+/y,
+    comment: /#[^\n]*/y,
+    name: /[A-Za-z_][A-Za-z0-9_]*/y,
+    number: /(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?/y,
+    string: /"(?:[^"\\\p{Cc}]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy,
+    raw: /`[^`]*`/y,
+  } as const;
+}
+
+type Take = (kind: keyof ReturnType<typeof newPatterns>) => string | undefined;
 
 /** Splits a policy into tokens, `end` last. Throws `ERR_POLICY_MALFORMED`. Source: OPA, "Policy Reference", "Grammar". */
 export function tokensOf(source: string): readonly Token[] {
@@ -62,10 +67,10 @@ export function tokensOf(source: string): readonly Token[] {
   let lineStart = 0;
   let before: Token["before"] = "newline";
 
-  const take = (pattern: RegExp): string | undefined => {
-    const sticky = new RegExp(pattern.source, "y");
-    sticky.lastIndex = offset;
-    return sticky.exec(source)?.[0];
+  const patterns = newPatterns();
+  const take: Take = (kind) => {
+    patterns[kind].lastIndex = offset;
+    return patterns[kind].exec(source)?.[0];
   };
 
   while (offset < source.length) {
@@ -77,7 +82,7 @@ export function tokensOf(source: string): readonly Token[] {
       before = "newline";
       continue;
     }
-    const blank = take(patterns.space) ?? take(patterns.comment);
+    const blank = take("space") ?? take("comment");
     if (blank !== undefined) {
       offset += blank.length;
       if (before === "nothing") before = "space";
@@ -101,14 +106,14 @@ export function tokensOf(source: string): readonly Token[] {
 
 type Taken = Pick<Token, "kind" | "text" | "number"> & { readonly length: number };
 
-function tokenAt(source: string, offset: number, at: Place, take: (pattern: RegExp) => string | undefined): Taken {
-  const name = take(patterns.name);
+function tokenAt(source: string, offset: number, at: Place, take: Take): Taken {
+  const name = take("name");
   if (name !== undefined) return { kind: "name", text: name, length: name.length };
-  const number = take(patterns.number);
+  const number = take("number");
   if (number !== undefined) return { kind: "number", text: number, number: numberOf(number, at), length: number.length };
-  const raw = take(patterns.raw);
+  const raw = take("raw");
   if (raw !== undefined) return { kind: "string", text: raw.slice(1, -1).replaceAll("\r", ""), length: raw.length };
-  const quoted = take(patterns.string);
+  const quoted = take("string");
   if (quoted !== undefined) return { kind: "string", text: String(JSON.parse(quoted)), length: quoted.length };
   const mark = marks.find((candidate) => source.startsWith(candidate, offset));
   if (mark !== undefined) return { kind: "mark", text: mark, length: mark.length };
