@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { verifyContent, type ByteStream, type Chunks } from "../bytes/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { FetchOptions } from "../store/index.ts";
+import { markVerified, type FetchOptions } from "../store/index.ts";
 import { parseContentRange } from "./content-range.ts";
 import { RegistryError } from "./errors.ts";
 import { isTransient, networkError } from "./network-errors.ts";
@@ -39,17 +39,18 @@ export async function downloadBlob(
   const stream =
     options.range === undefined
       ? verified(chunks, target, subject)
-      : Readable.from(chunks, { objectMode: false, highWaterMark: downloadBuffer });
+      : Readable.from(chunks, { objectMode: true, highWaterMark: chunksAhead });
   // A generator that was never started does not run its `finally`: without this an unread stream would keep its socket.
   stream.once("close", () => transfer.close());
   return stream;
 }
 
-/** Read ahead of the consumer, per stream. */
-const downloadBuffer = 512 * 1024;
+/** Chunks read ahead of the consumer, per stream. As objects: a stream of bytes joins what an iterating reader takes. */
+const chunksAhead = 8;
 
+/** Marked as verified, so that a store that receives it need not hash it again. */
 function verified(chunks: Chunks, target: Descriptor, subject: string): ByteStream {
-  return Readable.from(verifyContent(target, subject)(chunks), { objectMode: false, highWaterMark: downloadBuffer });
+  return markVerified(Readable.from(verifyContent(target, subject)(chunks), { objectMode: true, highWaterMark: chunksAhead }), target);
 }
 
 async function* emptyChunks(): Chunks {}

@@ -1,7 +1,7 @@
-import { collect, compose, observeBytes, verifyContent } from "../bytes/index.ts";
+import { collect, compose, observeBytes } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { BlobSource } from "../store/index.ts";
+import { ensureVerified, type BlobSource } from "../store/index.ts";
 import { RegistryError } from "./errors.ts";
 import { isPassing } from "./network-errors.ts";
 import { FreshTokenNeeded } from "./repository-client.ts";
@@ -66,20 +66,19 @@ async function sendWhole(
   source: BlobSource,
   count: (size: number) => void,
 ): Promise<void> {
-  const verify = verifyContent(target, context.subject);
   if (target.size <= smallBlob) {
-    const bytes = await collect(compose(await source(), verify), { maxBytes: smallBlob, subject: context.subject });
+    const bytes = await collect(ensureVerified(await source(), target, context.subject), { maxBytes: smallBlob, subject: context.subject });
     count(bytes.length);
     return putBlob(context, session.location, target.digest, bytes);
   }
-  await streaming(context, await source(), [verify, observeBytes(count)], (watched, stream) =>
+  await streaming(context, ensureVerified(await source(), target, context.subject), [observeBytes(count)], (watched, stream) =>
     putBlob(watched, session.location, target.digest, { stream, size: target.size }),
   );
 }
 
 async function sendChunks(context: UploadContext, session: UploadSession, target: Descriptor, source: BlobSource): Promise<void> {
   const stages = context.client.transport.rateStages("upload", context.signal);
-  const stream = compose(await source(), verifyContent(target, context.subject), ...stages);
+  const stream = compose(ensureVerified(await source(), target, context.subject), ...stages);
   try {
     await uploadInChunks(context, session, stream, { chunkSize: chunkSizeFor(context), digest: () => target.digest });
   } finally {
