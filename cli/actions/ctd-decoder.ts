@@ -57,20 +57,34 @@ export const printContainerdConfig: Action<DecoderOptions> = (shell, _args, opti
 async function printConfig(shell: Shell, options: DecoderOptions): Promise<void> {
   const { containerd = "1" } = options;
   if (containerd !== "1" && containerd !== "2") throw usage(`--containerd takes 1 or 2, not ${containerd.slice(0, 20)}`);
-  const keys = options.decryptionKeysPath;
   const kbs = kbsUrl(shell, options);
   const config = shell.env["OCICRYPT_KEYPROVIDER_CONFIG"] ?? "";
   const text = containerdConfig({
     command: [process.execPath, resolve(process.argv[1] ?? "ociseal")],
     args: [
-      ...(keys === undefined ? [] : ["--decryption-keys-path", resolve(keys)]),
-      ...(kbs === "" ? [] : ["--kbs", kbs]),
-      ...(options.tee === undefined || options.tee === "auto" ? [] : ["--tee", options.tee]),
+      ...flag("--decryption-keys-path", inFull(options.decryptionKeysPath)),
+      ...flag("--spool-dir", inFull(options.spoolDir)),
+      ...flag("--kbs", kbs === "" ? undefined : kbs),
+      ...flag("--tee", options.tee === "auto" ? undefined : options.tee),
+      ...flag("--tsm-path", inFull(options.tsmPath)),
+      ...flag("--tls-ca", inFull(options.tlsCa)),
+      ...flag("--tls-client-cert", inFull(options.tlsClientCert)),
+      ...flag("--tls-client-key", inFull(options.tlsClientKey)),
+      ...(options.plainHttp ?? []).flatMap((host) => flag("--plain-http", host)),
     ],
     env: config === "" ? {} : { OCICRYPT_KEYPROVIDER_CONFIG: resolve(config) },
     version: containerd === "1" ? 2 : 3,
   });
   await shell.result(text.trimEnd(), { config: text });
+}
+
+function flag(name: string, value: string | undefined): readonly string[] {
+  return value === undefined ? [] : [name, value];
+}
+
+/** containerd starts the decoder in another folder. */
+function inFull(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(path);
 }
 
 function kbsUrl(shell: Shell, options: KbsOptions): string {

@@ -8,19 +8,27 @@ What follows provider:NAME: in skopeo, podman and buildah:
   kbs:///REPO/TYPE/TAG         the key of this name there, made when it is missing
   keyid=URI::keypath=FILE      the 32 raw bytes of a file, registered under URI`;
 
+/** How the KBS is reached and recognised. */
+function withKbsTransport(command: Command): Command {
+  return withKbs(withShared(command))
+    .option("--tls-ca <file>", "trust these certificate authorities for the KBS too (PEM)")
+    .option("--tls-client-cert <file>", "client certificate for the KBS (PEM)")
+    .option("--tls-client-key <file>", "key of the client certificate (PEM)")
+    .option("--plain-http <host>", "allow plain HTTP to a KBS on this host (repeatable); loopback needs no flag", collectValues);
+}
+
 function withProvider(command: Command): Command {
-  return withKbsAdmin(withKbs(withShared(command)))
+  return withKbsAdmin(withKbsTransport(command))
     .option("--name <name>", "what the provider is called in provider:NAME", "attestation-agent")
     .option("-k, --key <key>", "a key to open with (repeatable); kbs unless told, when a KBS is named", collectValues)
     .option("--key-dir <dir>", "the folder in which keypath= names files")
-    .option("--allow-sample", "allow CoCo's published sample key: for tests only")
-    .option("--tls-ca <file>", "trust these certificate authorities for the KBS too (PEM)");
+    .option("--allow-sample", "allow CoCo's published sample key: for tests only");
 }
 
 function withDecoder(command: Command): Command {
-  return withKbs(withShared(command))
+  return withKbsTransport(command)
     .option("--decryption-keys-path <dir>", "folder of private keys, as imgcrypt's")
-    .option("--tls-ca <file>", "trust these certificate authorities for the KBS too (PEM)")
+    .option("--spool-dir <dir>", "folder for the ciphertext of layers that are verified as a whole; TMPDIR unless told")
     .option("--containerd <version>", "write the configuration of containerd 1 or 2", "1");
 }
 
@@ -59,7 +67,6 @@ Examples:
   withDecoder(program.command("ctd-decoder"))
     .description("containerd's stream processor: decrypt one layer from stdin to stdout")
     .option("--print-config", "print what has to stand in containerd's configuration")
-    .option("--spool-dir <dir>", "folder for the ciphertext of layers that are verified as a whole; TMPDIR unless told")
     .addHelpText("after", "\nExamples:\n  ociseal ctd-decoder --print-config --decryption-keys-path /etc/containerd/ocicrypt/keys")
     .action(launcher.launch(async () => (await import("../actions/ctd-decoder.ts")).ctdDecoder));
 

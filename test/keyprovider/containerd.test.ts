@@ -11,10 +11,19 @@ import { afterAll, describe, expect, it } from "vitest";
 import { compose, digestOf } from "../../src/bytes/index.ts";
 import type { CipherName } from "../../src/cipher/index.ts";
 import { containerdConfig, decodeLayer, parsePayload } from "../../src/keyprovider/index.ts";
-import { jweWrapper, parsePublicKey, privateKeyUnwrapper, parsePrivateKey, type KeyUnwrapper } from "../../src/keywrap/index.ts";
+import {
+  jweWrapper,
+  kbsWrapper,
+  parsePrivateKey,
+  parsePublicKey,
+  privateKeyUnwrapper,
+  type KeyUnwrapper,
+  type KeyWrapper,
+} from "../../src/keywrap/index.ts";
 import { sealLayer } from "../../src/layer/index.ts";
 import type { Descriptor } from "../../src/oci/index.ts";
 import { cleanEnvironment, program } from "../cli/run.ts";
+import { startBench } from "../kbs/harness.ts";
 import { ec } from "../keywrap/keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ociseal-ctd-"));
@@ -31,12 +40,17 @@ interface Sealed {
   readonly blob: Buffer;
 }
 
-async function seal(cipher: CipherName, content: Buffer = plain, compression: "gzip" | "zstd" = "gzip"): Promise<Sealed> {
-  const publicKey = parsePublicKey(
-    Buffer.from(JSON.stringify(key.export({ format: "jwk" }), (name, value: unknown) => (name === "d" ? undefined : value))),
-  );
+const publicJwk = JSON.stringify(key.export({ format: "jwk" }), (name, value: unknown) => (name === "d" ? undefined : value));
+const recipient = jweWrapper({ publicKey: parsePublicKey(Buffer.from(publicJwk)) });
+
+async function seal(
+  cipher: CipherName,
+  content: Buffer = plain,
+  compression: "gzip" | "zstd" = "gzip",
+  wrapper: KeyWrapper = recipient,
+): Promise<Sealed> {
   const layer = { mediaType: `application/vnd.oci.image.layer.v1.tar+${compression}`, digest: digestOf(content), size: content.length };
-  const sealing = await sealLayer({ layer, cipher, wrappers: [jweWrapper({ publicKey })] });
+  const sealing = await sealLayer({ layer, cipher, wrappers: [wrapper] });
   const blob = await read(compose(Readable.from([content]), sealing.stage));
   return { descriptor: await sealing.finish({ digest: digestOf(blob), size: blob.length }), blob };
 }
@@ -262,6 +276,35 @@ describe("ociseal ctd-decoder", () => {
     const { status, out, errors } = await run([], blob, payload(descriptor, parameters));
     expect(status, errors).toBe(0);
     expect(out.equals(zstd)).toBe(true);
+  });
+
+  it("attests to the KBS for a layer whose key it keeps", async () => {
+    const bench = await startBench();
+    try {
+      const { uri, key: kek } = await bench.admin.registerKey("kbs:///default/image-key/ctd");
+      const { descriptor, blob } = await seal("AES_256_GCM_C2SP_CHUNKED_V1", plain, "gzip", kbsWrapper({ uri, kek }));
+      const { status, out, errors } = await run(["--tee", "sample"], blob, payload(descriptor), { OCISEAL_KBS_URL: bench.server.url });
+      expect(status, errors).toBe(0);
+      expect(out.equals(plain)).toBe(true);
+    } finally {
+      await bench.close();
+    }
+  });
+
+  it("prints a configuration that starts it again with the same settings", async () => {
+    const args = ["--decryption-keys-path", keys, "--kbs", "http://kbs:8080", "--plain-http", "kbs:8080", "--tee", "tdx"];
+    const printed = await run(["--print-config", "--containerd", "2", ...args], Buffer.alloc(0), undefined);
+    expect(printed.status, printed.errors).toBe(0);
+    const config = parseToml(printed.out.toString()) as unknown as {
+      version: number;
+      stream_processors: Readonly<Record<string, { path: string; args: string[] }>>;
+    };
+    expect(config.version).toBe(3);
+    for (const { path, args: found } of Object.values(config.stream_processors)) {
+      expect(path).toBe(process.execPath);
+      expect(found.slice(0, 2)).toEqual([program, "ctd-decoder"]);
+      expect(found.slice(2).toSorted()).toEqual(args.toSorted());
+    }
   });
 
   it("fails without a description, without a key, and for a changed blob, of which no end comes out", async () => {
