@@ -1,6 +1,6 @@
 /**
  * Everything the command line can do, as a library. Each room is also a subpath of its own: `ociseal/registry`,
- * `ociseal/cipher`, `ociseal/keywrap`, `ociseal/kbs`, `ociseal/attestation`, `ociseal/signing`, `ociseal/guest`.
+ * `ociseal/cipher`, `ociseal/keywrap`, `ociseal/keyprovider`, `ociseal/kbs`, `ociseal/attestation`, `ociseal/signing`, `ociseal/guest`.
  */
 export { ToolError, InternalError, type ErrorCategory, type ErrorFacts } from "./errors/index.ts";
 export type { ByteStream, ContentAddress, Digest } from "./bytes/index.ts";
@@ -33,3 +33,11 @@ export {
 } from "./pipeline/index.ts";
 export { pullImage, unpackImage, type PullReport, type PullRequest, type UnpackReport, type UnpackRequest } from "./guest/index.ts";
 export { loadPublicKey, loadSigner, signImage, signImageTree, verifyImage, type VerifiedSignature } from "./signing/index.ts";
+export {
+  decodeLayer,
+  keyProvider,
+  parsePayload,
+  serveKeyProvider,
+  type KeyProvider,
+  type KeyProviderOptions,
+} from "./keyprovider/index.ts";
