@@ -62,7 +62,7 @@ describe("resource policies of Trustee decide as under OPA", () => {
     affirming: [false, false, true, false, true],
   };
   for (const [name, text] of Object.entries(releasePolicies)) {
-    it(name, () => {
+    it(`the policy ${name}`, () => {
       const policy = compileRegoRelease(text, "resource-policy");
       const decisions = Object.values(asked).map((one) => policy.evaluate(one));
       expect(decisions.map(({ allow }) => allow)).toEqual(outcomes[name as keyof typeof outcomes]);

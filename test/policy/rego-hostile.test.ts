@@ -133,12 +133,16 @@ describe("whatever is uploaded", () => {
   ])("too much of %s is refused", (_name, text) => expect(outcomeOf(text)).toBe("ERR_POLICY_MALFORMED"));
 
   it("what is as deep as the checker allows can be evaluated", () => {
-    const nested = (depth: number, inner: string): string =>
-      depth === 0 ? inner : `[y${depth} | y${depth} := ${nested(depth - 1, inner)}]`;
-    const rules = Array.from({ length: 18 }, (_, i) => `r${i} := ${nested(25, `r${i + 1}`)}`).join("\n");
-    expect(outcomeOf(`package policy\n${rules}\nr18 := 1\nallow if r0 == r0`)).toBe("allow");
-    const sums = Array.from({ length: 18 }, (_, i) => `f${i}(x) := ${"(1 + ".repeat(36)}f${i + 1}(x)${")".repeat(36)}`).join("\n");
-    expect(outcomeOf(`package policy\n${sums}\nf18(x) := x\nallow if f0(1) > 0`)).toBe("allow");
+    const comprehensions = (depth: number, inner: string): string =>
+      depth === 0 ? inner : `[y${depth} | y${depth} := ${comprehensions(depth - 1, inner)}]`;
+    const everies = (depth: number, inner: string): string =>
+      depth === 0 ? inner : `every y${depth} in [1] { ${everies(depth - 1, inner)} }`;
+    const chain = (rule: (i: number) => string): string => `package policy\n${Array.from({ length: 5 }, (_, i) => rule(i)).join("\n")}`;
+    expect(outcomeOf(`${chain((i) => `r${i} := ${comprehensions(25, `r${i + 1}`)}`)}\nr5 := 1\nallow if r0 == r0`)).toBe("allow");
+    expect(outcomeOf(`${chain((i) => `r${i} if { ${everies(36, `r${i + 1}`)} }`)}\nr5 := 1\nallow if r0`)).toBe("allow");
+    expect(
+      outcomeOf(`${chain((i) => `f${i}(x) := ${"(1 + ".repeat(36)}f${i + 1}(x)${")".repeat(36)}`)}\nf5(x) := x\nallow if f0(1) > 0`),
+    ).toBe("allow");
   });
 });
 
@@ -186,9 +190,8 @@ describe("whatever a guest claims", () => {
   it("equality, membership and keys agree for all values", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
-        const same =
-          "package policy\nallow if { input.a == input.a; input.a in [input.a]; input.a in {input.a}; {input.a: 1}[input.a]; not input.a < 0 - 1e300 }";
-        if (a !== null && typeof a !== "boolean" && !(typeof a === "number" && a < -1e299)) expect(outcomeOf(same, { a })).toBe("allow");
+        const same = "package policy\nallow if { input.a == input.a; input.a in [input.a]; input.a in {input.a}; {input.a: 1}[input.a]; }";
+        expect(outcomeOf(same, { a })).toBe("allow");
         const equal = outcomeOf("package policy\nallow if input.a == input.b", { a, b });
         expect(outcomeOf("package policy\nallow if count({input.a, input.b}) == 1", { a, b })).toBe(equal);
         expect(outcomeOf("package policy\nallow if { [x] = [input.a]; x = input.b }", { a, b })).toBe(equal);

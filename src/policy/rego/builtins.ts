@@ -102,14 +102,14 @@ function texts(holds: (text: string, part: string) => boolean): Builtin {
 function mapping(map: (character: string) => string): Builtin {
   const one = (character: string): string => {
     const mapped = map(character);
-    return charactersOf(mapped).length === 1 ? mapped : character;
+    return mapped.length === character.length ? mapped : character;
   };
-  return { arity: 1, evaluate: ([text = null], world) => charactersOf(asText(text, world)).map(one).join("") };
+  return { arity: 1, evaluate: ([text = null], world) => charactersOf(asText(text, world), world.budget).map(one).join("") };
 }
 
 /** Characters of a text are code points. */
 function sizeOf(value: Value, world: BuiltinWorld): number {
-  if (typeof value === "string") return charactersOf(asText(value, world)).length;
+  if (typeof value === "string") return charactersOf(asText(value, world), world.budget).length;
   if (value instanceof RegoObject || value instanceof RegoSet) return value.size;
   if (Array.isArray(value)) return value.length;
   throw world.fail(`count takes a collection or a string, got ${typeOf(value)}`);
@@ -117,7 +117,7 @@ function sizeOf(value: Value, world: BuiltinWorld): number {
 
 function splitText(text: string, by: string, { budget }: BuiltinWorld): readonly Value[] {
   budget.spend((text.length * by.length) / 1024);
-  const parts = by === "" ? charactersOf(text) : text.split(by);
+  const parts = by === "" ? charactersOf(text, budget) : text.split(by);
   budget.spend(parts.length);
   return parts;
 }

@@ -3,7 +3,7 @@ import { malformed, type Place } from "./place.ts";
 import { checkWidth, patternNames, Scope } from "./scope.ts";
 import type { Body, Literal, Rule, RuleGroup, Term } from "./syntax.ts";
 
-/** What terms nest, so that no evaluation exhausts the stack. */
+/** What terms and bodies of one rule nest. */
 const maxDepth = 60;
 
 /** What a policy is for; reference values are known to appraisals only. */
@@ -18,15 +18,17 @@ export class Checker {
   readonly #purpose: Purpose;
   #uses: Map<string, Place> = new Map();
   #depth = 0;
+  #deepest = 0;
 
   constructor(groups: ReadonlyMap<string, RuleGroup>, purpose: Purpose) {
     this.#groups = groups;
     this.#purpose = purpose;
   }
 
-  /** The rules that a rule uses, each with one place. */
-  rule(rule: Rule): ReadonlyMap<string, Place> {
+  /** The rules that a rule uses, each with one place, and how deep it nests. */
+  rule(rule: Rule): { readonly uses: ReadonlyMap<string, Place>; readonly depth: number } {
     this.#uses = new Map();
+    this.#deepest = 0;
     const parameters = new Scope();
     const names = rule.args.flatMap(patternNames);
     for (const { name, at } of names) if (!parameters.isBound(name)) parameters.declare(name, at, "bound");
@@ -39,7 +41,7 @@ export class Checker {
       if (rule.key !== undefined) this.#value(rule.key, scope, "may-bind");
       this.#value(value, scope, "may-bind");
     }
-    return this.#uses;
+    return { uses: this.#uses, depth: this.#deepest };
   }
 
   #body(body: Body, around: Scope, parameters: readonly string[] = []): Scope {
@@ -83,7 +85,7 @@ export class Checker {
     const variables = new Scope(scope);
     if (literal.key !== undefined) variables.declare(literal.key, literal.at, "bound");
     variables.declare(literal.value, literal.at, "bound");
-    scope.close(this.#body(literal.body, variables));
+    this.#deeper(literal.at, () => scope.close(this.#body(literal.body, variables)));
   }
 
   #unify(left: Term, right: Term, scope: Scope, binding: Binding): void {
@@ -130,6 +132,7 @@ export class Checker {
   #deeper(at: Place, check: () => void): void {
     if (this.#depth >= maxDepth) throw malformed(at, `terms nest deeper than ${maxDepth}`);
     this.#depth += 1;
+    this.#deepest = Math.max(this.#deepest, this.#depth);
     check();
     this.#depth -= 1;
   }

@@ -16,11 +16,11 @@ const unlimited: Budget = { spend: () => undefined };
 export function compileProgram(source: string, purpose: Purpose): Program {
   const groups = grouped(parseModule(source));
   const checker = new Checker(groups, purpose);
-  const uses = new Map<string, Map<string, Place>>();
-  for (const [name, group] of groups) {
-    const used = new Map<string, Place>();
-    for (const rule of group.rules) for (const [other, at] of checker.rule(rule)) used.set(other, at);
-    uses.set(name, used);
+  const uses = new Map<string, Uses>();
+  for (const [name, { rules }] of groups) {
+    const checked = rules.map((rule) => checker.rule(rule));
+    const depth = Math.max(0, ...checked.map((rule) => rule.depth));
+    uses.set(name, { depth, rules: new Map(checked.flatMap((rule) => [...rule.uses])) });
   }
   refuseRecursion(uses);
   return groups;
@@ -60,26 +60,41 @@ function constantValue(term: Term, depth = 0): Value {
   );
 }
 
-/** Rules that use rules; bounded, so that no evaluation exhausts the stack. */
-const maxHeight = 20;
+/** How deep the rules of one name nest, and what they use. */
+interface Uses {
+  readonly depth: number;
+  readonly rules: ReadonlyMap<string, Place>;
+}
 
-function refuseRecursion(uses: ReadonlyMap<string, ReadonlyMap<string, Place>>): void {
-  const heights = new Map<string, number>();
+/** What rules nest that use each other, all together: less than half of what the stack takes. */
+const maxTotalDepth = 300;
+
+function refuseRecursion(uses: ReadonlyMap<string, Uses>): void {
+  const totals = new Map<string, number>();
+  const usesOf = (name: string): readonly (readonly [string, Place])[] => [...(uses.get(name)?.rules ?? [])];
   for (const start of uses.keys()) {
-    const way = [{ name: start, rest: [...(uses.get(start) ?? [])] }];
+    const way = [{ name: start, rest: [...usesOf(start)] }];
     for (let step = way.at(-1); step !== undefined; step = way.at(-1)) {
       const next = step.rest.pop();
       if (next === undefined) {
-        const used = [...(uses.get(step.name) ?? [])];
-        heights.set(step.name, 1 + Math.max(0, ...used.map(([name]) => heights.get(name) ?? 0)));
-        for (const [name, at] of used)
-          if ((heights.get(name) ?? 0) >= maxHeight) throw malformed(at, `rules use each other over more than ${maxHeight} steps`);
+        totals.set(step.name, totalDepth(uses.get(step.name), totals));
         way.pop();
         continue;
       }
       const [name, at] = next;
       if (way.some((former) => former.name === name)) throw malformed(at, `${name} uses itself`);
-      if (!heights.has(name)) way.push({ name, rest: [...(uses.get(name) ?? [])] });
+      if (!totals.has(name)) way.push({ name, rest: [...usesOf(name)] });
     }
   }
+}
+
+function totalDepth(uses: Uses | undefined, totals: ReadonlyMap<string, number>): number {
+  const { depth, rules } = uses ?? { depth: 0, rules: new Map<string, Place>() };
+  // A rule by itself costs a few calls, too.
+  let total = depth + 2;
+  for (const [name, at] of rules) {
+    total = Math.max(total, depth + 2 + (totals.get(name) ?? 0));
+    if (total > maxTotalDepth) throw malformed(at, "rules that use each other nest too deep");
+  }
+  return total;
 }

@@ -53,13 +53,13 @@ const anchors: Readonly<Record<string, Anchor>> = { A: "begin", z: "end", b: "wo
  */
 export function compileRegex(pattern: string, refuse: (message: string) => Error): Regex {
   if (pattern.length > maxPattern) throw refuse(`a regular expression has at most ${maxPattern} characters`);
-  const program = assemble(parse(charactersOf(pattern), refuse), refuse);
+  const program = assemble(parse(Array.from(pattern), refuse), refuse);
   return {
     matches: (text, budget) => {
       if (text.length > maxText) throw refuse(`regex.match looks at texts of at most ${maxText} characters`);
       return simulate(
         program,
-        charactersOf(text).map((character) => character.codePointAt(0) ?? 0),
+        charactersOf(text, budget).map((character) => character.codePointAt(0) ?? 0),
         budget,
       );
     },
