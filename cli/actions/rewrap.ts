@@ -1,17 +1,16 @@
 import { parsePlatform } from "../../src/oci/index.ts";
 import { rewrapImage } from "../../src/pipeline/index.ts";
 import { parsePublicKey, parsePrivateKey, normalizeKbsUri, isKbsUri, type RecipientDescription } from "../../src/keywrap/index.ts";
-import { loadSigner, signImageTree } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { repositoryOf, withImages, type RegistryFlags } from "../images.ts";
-import type { KbsOptions } from "../kbs-connection.ts";
+import { withImages, type RegistryFlags } from "../images.ts";
+import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
-import { cosignPassword } from "../password.ts";
 import { prepareRecipients } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
+import { kbsKeysOf, rotateKeys, serverSideReplacer } from "../rotation.ts";
 
 interface RewrapOptions extends FromFileOptions, RegistryFlags, KbsOptions {
   readonly key?: readonly string[];
@@ -21,12 +20,20 @@ interface RewrapOptions extends FromFileOptions, RegistryFlags, KbsOptions {
   readonly platform?: readonly string[];
   readonly signKey?: string;
   readonly dryRun?: boolean;
+  readonly rotate?: boolean;
+  readonly serverSide?: boolean;
+  readonly disableOld?: boolean;
 }
 
 const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination], options) => {
   const add = options.add ?? [];
   const remove = await Promise.all((options.remove ?? []).map(removalOf));
-  if (add.length === 0 && remove.length === 0) throw usage("nothing to change", "give --add RECIPIENT or --remove RECIPIENT|KEY-ID");
+  const { rotate = false, serverSide = false, disableOld = false } = options;
+  const changes = add.length > 0 || remove.length > 0;
+  if (!changes && !rotate && !serverSide)
+    throw usage("nothing to change", "give --add RECIPIENT, --remove RECIPIENT|KEY-ID, --rotate or --server-side");
+  if (changes && serverSide) throw usage("--server-side does not go with --add and --remove", "the KBS only re-wraps what is there");
+  if (disableOld && !rotate) throw usage("--disable-old goes with --rotate");
   const mode = options.dryRun === true ? "plan" : "write";
   const matched = new Set<string>();
   const report = await withImages(shell, options, async (images) => {
@@ -36,13 +43,10 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
       throw error;
     });
     const signer =
-      options.signKey === undefined
-        ? undefined
-        : await loadSigner({
-            pem: await readSmallFile(options.signKey, "signing key"),
-            source: options.signKey,
-            password: cosignPassword(shell, options.signKey),
-          });
+      options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
+    const admin = (rotate || serverSide) && mode === "write" ? await connectAdmin(shell, options) : undefined;
+    const kbsKeys = rotate || serverSide ? await kbsKeysOf(from.store, root, shell.signal) : new Set<string>();
+    const rotation = admin !== undefined && rotate ? await rotateKeys(admin, kbsKeys, shell.signal) : undefined;
     const keys = await openKeys(shell, [...(options.key ?? []), ...(options.decryptionKey ?? [])], options);
     try {
       const { wrappers, registered } = await prepareRecipients(shell, add, options, mode);
@@ -54,16 +58,14 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
             store: to.store,
             reference: to.reference,
             beforeTag: async (target) => {
-              if (signer === undefined) return;
-              await signImageTree(
-                { store: to.store, target, reference: repositoryOf(to.name), signer, format: "both", now: new Date() },
-                { signal: shell.signal },
-              );
+              await signer?.sign(to.store, to.name, target);
             },
           },
           unwrappers: keys.unwrappers,
-          add: wrappers,
+          add: [...wrappers, ...(serverSide ? [] : (rotation?.wrappers ?? []))],
+          replace: admin !== undefined && serverSide ? serverSideReplacer(admin) : undefined,
           remove: (recipient) => {
+            if (rotation?.removes(recipient) === true) return "remove";
             const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
             if (found !== undefined) matched.add(found.text);
             return found === undefined ? "keep" : "remove";
@@ -73,15 +75,21 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
         },
         { signal: shell.signal },
       );
-      return { ...done, keys: registered };
+      if (disableOld) await rotation?.disableOld();
+      return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [] };
     } finally {
       await keys.close();
+      await admin?.close();
     }
   });
   const removed = report.removed.map(describeRecipient);
   for (const { text } of remove) if (!matched.has(text)) shell.warn(`${text} was not among the recipients`);
+  const rotated = report.rotated.map((key) => (mode === "plan" ? `would rotate ${key}` : `rotated ${key}`));
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination ?? name} is now ${report.result.digest}`;
-  await shell.result([reportTable(report, shell.stdout.columns), ...removed.map((text) => `removed ${text}`), last].join("\n"), report);
+  await shell.result(
+    [reportTable(report, shell.stdout.columns), ...rotated, ...removed.map((text) => `removed ${text}`), last].join("\n"),
+    report,
+  );
 };
 
 export const rewrap = overList(rewrapOne, { command: "rewrap", names: ["IMAGE", "DESTINATION"], required: 1 });

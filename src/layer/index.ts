@@ -5,6 +5,7 @@ export { annotationLimits, checkEncryptionMark, encryptionAnnotations, isEncrypt
 export { sealLayer, type LayerSealing, type PlainLayer, type SealRequest } from "./seal.ts";
 export { checkSealedLayer, openLayer, type OpenedLayer, type OpenRequest, type SealedLayer } from "./open.ts";
 export { describeEncryption, type EncryptionDescription } from "./describe.ts";
+export { replacePackets, type PacketReplacer } from "./replace.ts";
 export { rewrapLayer, type RewrappedLayer, type RewrapRequest } from "./rewrap.ts";
 export { openFile, sealFile, type LayerFileRequest, type OpenedFile } from "./files.ts";
 export { padLayer, paddedSize, padmeSize } from "./padding.ts";

@@ -1,5 +1,5 @@
 import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/index.ts";
-import { isEncryptedLayer, rewrapLayer } from "../layer/index.ts";
+import { isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
@@ -17,6 +17,8 @@ export interface RewrapImageRequest {
   readonly add?: readonly KeyWrapper[] | undefined;
   /** Decides about each recipient that is there. */
   readonly remove?: ((recipient: RecipientDescription) => "remove" | "keep") | undefined;
+  /** Instead of `add` and `remove`: somebody else re-wraps each packet. */
+  readonly replace?: PacketReplacer | undefined;
   readonly platforms?: readonly Platform[] | undefined;
   readonly mode?: "write" | "plan" | undefined;
   readonly onProgress?: ((event: CopyEvent) => void) | undefined;
@@ -49,7 +51,10 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
         reports.push({ ...common, outcome: "kept", reason: "not encrypted" });
         continue;
       }
-      const done = await rewrapLayer({ layer, unwrappers, add, remove }, options);
+      const done =
+        request.replace === undefined
+          ? await rewrapLayer({ layer, unwrappers, add, remove }, options)
+          : await replacePackets(layer, request.replace, options);
       for (const recipient of done.removed) removed.set(`${recipient.scheme} ${recipient.id ?? ""}`, recipient);
       layers.push(done.layer);
       reports.push({ ...common, outcome: "rewrapped", recipients: done.recipients.map(({ scheme, id }) => `${scheme}:${id ?? "?"}`) });

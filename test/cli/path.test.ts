@@ -173,6 +173,23 @@ describe("the whole path", () => {
     expect(await run("decrypt", `${host}/app:2`, "oci:gone", "-k", "team.key")).toMatchObject({ status: 7 });
   });
 
+  it("rotates the key at the KBS, also without seeing it, and shuts the old version out", async () => {
+    const admin = ["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token"];
+    const sealed = await run("encrypt", "oci:image:app", `${host}/rot:1`, "-r", "kbs:///default/rot/key", ...admin);
+    expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
+    const rotated = await run("rewrap", `${host}/rot:1`, `${host}/rot:2`, "--rotate", "-k", "kbs", "--tee", "sample", ...admin, "--json");
+    expect(rotated, rotated.stderr).toMatchObject({ status: 0 });
+    expect(JSON.stringify(document(rotated))).toContain("kbs:///default/rot/key.v2");
+    const blind = await run("rewrap", `${host}/rot:2`, `${host}/rot:3`, "--rotate", "--server-side", "--disable-old", ...admin, "--json");
+    expect(blind, blind.stderr).toMatchObject({ status: 0 });
+    expect(JSON.stringify(document(blind))).toContain("kbs:///default/rot/key.v3");
+    const kbs = ["--kbs", kbsUrl, "--tee", "sample", "-k", "kbs"];
+    const opened = await run("decrypt", `${host}/rot:3`, "oci:rot3", ...kbs);
+    expect(opened, opened.stderr).toMatchObject({ status: 0 });
+    expect((await run("decrypt", `${host}/rot:2`, "oci:rot2", ...kbs)).status).not.toBe(0);
+    expect((await run("decrypt", `${host}/rot:1`, "oci:rot1", ...kbs)).status).toBe(0);
+  });
+
   it("copies with signatures through an archive", async () => {
     const out = await run("copy", `${host}/app:1`, "oci-archive:app.tar", "--referrers");
     expect(out, out.stderr).toMatchObject({ status: 0 });
