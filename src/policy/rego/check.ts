@@ -206,7 +206,7 @@ export class Checker {
     const group = this.#groups.get(name);
     const builtin = builtins.get(name);
     if (group === undefined && (builtin === undefined || scope.isVariable(name)))
-      throw malformed(at, `the function ${name.slice(0, 60)} is not known`);
+      throw malformed(at, `the function ${name.slice(0, 60)} is not known`, `known are ${[...builtins.keys()].join(", ")}`);
     if (group !== undefined && group.kind !== "function") throw malformed(at, `${name} is not a function`);
     if (group === undefined && name === "query_reference_value" && this.#purpose === "release")
       throw malformed(at, "reference values are for attestation policies", "look at ear.status of the token's submods");

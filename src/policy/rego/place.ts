@@ -10,7 +10,9 @@ export interface Place {
 export function malformed({ line, column }: Place, message: string, hint?: string): PolicyError {
   return new PolicyError("ERR_POLICY_MALFORMED", {
     message: `line ${line}, column ${column}: ${message}`,
-    hint: hint ?? "only a subset of Rego is interpreted: see the documentation of policies",
+    hint:
+      hint ??
+      "Rego is understood in part: rules, functions, default, else, not, some, every and comprehensions; conditions in the order in which they need each other",
     details: { line, column },
   });
 }
