@@ -9,6 +9,7 @@ import { keywrapErrors } from "../src/keywrap/index.ts";
 import { layerErrors } from "../src/layer/index.ts";
 import { ociErrors } from "../src/oci/index.ts";
 import { pipelineErrors } from "../src/pipeline/index.ts";
+import { policyErrors } from "../src/policy/index.ts";
 import { registryErrors } from "../src/registry/index.ts";
 import { registryServerErrors } from "../src/registry-server/index.ts";
 import { signingErrors } from "../src/signing/index.ts";
@@ -36,6 +37,7 @@ const tables: Readonly<Record<string, ErrorTable>> = {
   layer: layerErrors,
   oci: ociErrors,
   pipeline: pipelineErrors,
+  policy: policyErrors,
   registry: registryErrors,
   "registry-server": registryServerErrors,
   signing: signingErrors,

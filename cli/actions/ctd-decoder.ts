@@ -60,7 +60,7 @@ async function printConfig(shell: Shell, options: DecoderOptions): Promise<void>
   const kbs = kbsUrl(shell, options);
   const config = shell.env["OCICRYPT_KEYPROVIDER_CONFIG"] ?? "";
   const text = containerdConfig({
-    command: [process.execPath, resolve(process.argv[1] ?? "ociseal")],
+    command: ourselves(),
     args: [
       ...flag("--decryption-keys-path", inFull(options.decryptionKeysPath)),
       ...flag("--spool-dir", inFull(options.spoolDir)),
@@ -76,6 +76,12 @@ async function printConfig(shell: Shell, options: DecoderOptions): Promise<void>
     version: containerd === "1" ? 2 : 3,
   });
   await shell.result(text.trimEnd(), { config: text });
+}
+
+/** Node and our script, or the one program that holds both. */
+function ourselves(): readonly [string, ...string[]] {
+  const script = resolve(process.argv[1] ?? process.execPath);
+  return script === process.execPath ? [script] : [process.execPath, script];
 }
 
 function flag(name: string, value: string | undefined): readonly string[] {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeImage, pushImage } from "../../registry-fixtures/index.ts";
 import { generateRootKey, openMemoryStore, serveKbs, connectKbsAdmin, type KbsAdmin, type KbsServer } from "../../src/kbs/index.ts";
+import { serveRegistry } from "../../src/registry-server/index.ts";
 import { openLayout } from "../../src/store/index.ts";
 import { cleanEnvironment, ociseal, program, startServer, type Outcome } from "../cli/run.ts";
 import { missingPeers, peer } from "../peers.ts";
@@ -111,6 +112,37 @@ describe.skipIf(missingPeers(...skopeos))("skopeo", () => {
       expect(await indexDigest(`${sealed}-open`)).toBe(digest);
     },
   );
+
+  it("skopeo-1.22 wraps several layers at once into a registry, still under one key", async () => {
+    const server = await serveRegistry({ listen: { host: "127.0.0.1", port: 0 }, storage: { kind: "memory" } });
+    try {
+      const layers = [1, 2, 3, 4].map((n) => ({ entries: [{ kind: "file" as const, path: `file${n}`, content: Buffer.alloc(3000, n) }] }));
+      const image = await makeImage({ layers, platform: { os: "linux", architecture: "amd64" } });
+      const layout = await openLayout({ path: join(folder, "wide"), mode: "write", durability: "none" });
+      await pushImage(layout, image, "app");
+      await layout.close();
+      const name = `docker://${server.url.replace("http://", "")}/app:1`;
+      const recipient = "provider:attestation-agent:kbs:///default/image-key";
+      const made = await skopeo(
+        "skopeo-1.22",
+        "cmd",
+        "copy",
+        "--dest-tls-verify=false",
+        "--encryption-key",
+        recipient,
+        "oci:wide:app",
+        name,
+      );
+      expect(made, made.stderr).toMatchObject({ status: 0 });
+      const back = await skopeo("skopeo-1.22", "cmd", "copy", "--src-tls-verify=false", name, "oci:wide-back:app");
+      expect(back, back.stderr).toMatchObject({ status: 0 });
+      const found = await kids("wide-back");
+      expect(found).toHaveLength(4);
+      expect(new Set(found).size).toBe(1);
+    } finally {
+      await server.close();
+    }
+  });
 
   it.each(["skopeo-1.18"] as const)("%s encrypts, and we open it at the KBS and through the provider", async (name) => {
     const made = await skopeo(
