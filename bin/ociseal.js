@@ -13,7 +13,7 @@ if (suits) {
     })
     .then(function (module) {
       module.enableCompileCache();
-      return import("../dist/cli/main.js");
+      return import("../dist/bundle/main.js");
     })
     .then(function (main) {
       return main.main(process.argv.slice(2));

@@ -1,9 +1,8 @@
 import type { Descriptor, ImageName } from "../src/oci/index.ts";
-import { keepSourceSignatures, listCompanions, verifyImage, type SourceSignature } from "../src/signing/index.ts";
+import { keepSourceSignatures, listCompanions, type SourceSignature } from "../src/signing/index.ts";
 import type { ContentStore } from "../src/store/index.ts";
 import { usage } from "./errors.ts";
 import type { Shell } from "./shell.ts";
-import { requirementOf } from "./signing-settings.ts";
 
 /** What becomes of the source's signatures: they are of the plaintext digest and cannot be of the ciphertext's. */
 export interface SourceOptions {
@@ -33,17 +32,9 @@ export async function examineSource(shell: Shell, { store, name, root }: Source,
   if (mode === "require" && !mustVerify)
     throw usage("--source-signatures require needs to know whose", "give --source-key FILE or --source-policy FILE");
   const call = { signal: shell.signal };
-  const signatures: SourceSignature[] = [];
-  if (mustVerify) {
-    const requirement = await requirementOf(sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
-    const verified = await verifyImage({ store, target: root, requirement }, call);
-    for (const { format, signatory } of verified.signatures) {
-      signatures.push({
-        format,
-        signatory: signatory.kind === "key" ? `key:${signatory.fingerprint}` : `certificate:${signatory.subject} (${signatory.issuer})`,
-      });
-    }
-  }
+  const signatures = mustVerify
+    ? await (await import("./verify-source.ts")).verifySource(shell, { store, name, root }, { sourcePolicy, sourceKey })
+    : [];
   const { legacySignatures, bundles, others } = await listCompanions(store, root, call);
   const count = legacySignatures + bundles.length;
   if (mode !== "keep" && count > 0)

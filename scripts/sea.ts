@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { rolldown, type Plugin } from "rolldown";
+import { optionalPeers } from "./bundle.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const folder = join(root, "dist/sea");
@@ -15,7 +16,7 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
   version: string;
   peerDependencies?: Record<string, string>;
 };
-const external = Object.keys(manifest.peerDependencies ?? {}).map((name) => new RegExp(`^${name.replaceAll(/[/.@-]/g, "\\$&")}(/|$)`));
+const external = [...optionalPeers(root)];
 /** Where Node.js looks for the blob. Source: Node.js, "Single executable applications". */
 const fuse = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 

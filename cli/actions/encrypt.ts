@@ -1,17 +1,15 @@
 import { parseCipherSpelling, type CipherName, type Engine } from "../../src/cipher/index.ts";
 import { parsePlatform } from "../../src/oci/index.ts";
 import { encryptImage, parseLayerChoice, type LayerChoice } from "../../src/pipeline/index.ts";
-import { attestSeal, loadSigner, signImageTree, type SignedImage } from "../../src/signing/index.ts";
+import type { SignedImage } from "../../src/signing/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { repositoryOf, withImages, type Images, type RegistryFlags } from "../images.ts";
-import { cosignPassword } from "../password.ts";
+import { withImages, type Images, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
 import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
-import { sealFacts } from "../seal-facts.ts";
 import { examineSource, type SourceOptions } from "../source-signatures.ts";
 
 export interface EncryptOptions extends FromFileOptions, RegistryFlags, RecipientOptions, SourceOptions {
@@ -46,13 +44,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
     });
     const layers = await layerChoice(images, options);
     const signer =
-      options.signKey === undefined
-        ? undefined
-        : await loadSigner({
-            pem: await readSmallFile(options.signKey, "signing key"),
-            source: options.signKey,
-            password: cosignPassword(shell, options.signKey),
-          });
+      options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
     const origin = await examineSource(shell, { store: from.store, name: from.name, root }, options);
     const { wrappers, registered } = await prepareRecipients(shell, recipients, options, mode);
     const progress = await showProgress(shell);
@@ -68,9 +60,13 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
             beforeTag: async (target, sealed) => {
               await origin.carry(to.store);
               if (signer === undefined) return;
-              const request = { store: to.store, target, reference: repositoryOf(to.name), signer, now: new Date() };
-              signatures = await signImageTree({ ...request, format: "both" }, { signal: shell.signal });
-              await attestSeal({ ...request, facts: sealFacts(root, sealed, wrappers, origin.signatures) }, { signal: shell.signal });
+              signatures = await signer.sign(to.store, to.name, target);
+              await signer.attest(to.store, to.name, target, {
+                source: root,
+                layers: sealed,
+                wrappers,
+                sourceSignatures: origin.signatures,
+              });
             },
           },
           cipher,

@@ -20,7 +20,13 @@ export const login: Action<LoginOptions> = async (shell, [host = ""], options) =
   if (file === undefined) throw usage("nothing says where to keep the credentials", "give --authfile, or set HOME");
   const password = await passwordOf();
   const place = await withImages(shell, options, async (images) =>
-    registryLogin({ host, credential: { kind: "basic", username, password }, file: { path: file }, transport: (await images.registries()).transport, signal: shell.signal }),
+    registryLogin({
+      host,
+      credential: { kind: "basic", username, password },
+      file: { path: file },
+      transport: (await images.registries()).transport,
+      signal: shell.signal,
+    }),
   );
   await shell.result(`logged in to ${host} as ${username}; kept in ${place.place}`, { host, username, ...place });
 

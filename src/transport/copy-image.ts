@@ -1,14 +1,15 @@
 import type { Descriptor, ImageName, Platform } from "../oci/index.ts";
-import type { CredentialSource, RegistriesConf, RegistryTransport } from "../registry/index.ts";
+import type { CredentialSource, RegistriesConf } from "../registry/index.ts";
 import { copyGraph, selectPlatforms, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
-import { checkDigest, openImage, type OpenedImage } from "./open-image.ts";
+import { checkDigest, openImage, type ImageContext, type OpenedImage } from "./open-image.ts";
 
 export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referrers" | "concurrency" | "onProgress"> {
   readonly source: ImageName;
   readonly destination: ImageName;
   /** Only these; all when absent or empty. See `selectPlatforms` for what the root then is. */
   readonly platforms?: readonly Platform[] | undefined;
-  readonly transport: RegistryTransport;
+  /** As for {@link openImage}. */
+  readonly transport: ImageContext["transport"];
   readonly sourceCredentials?: CredentialSource | undefined;
   readonly destinationCredentials?: CredentialSource | undefined;
   readonly registriesConf?: RegistriesConf | undefined;

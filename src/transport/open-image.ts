@@ -1,6 +1,6 @@
 import type { Digest } from "../bytes/index.ts";
 import { formatImageName, type Descriptor, type DockerName, type ImageName } from "../oci/index.ts";
-import { openRegistry, type CredentialSource, type RegistriesConf, type RegistryStore, type RegistryTransport } from "../registry/index.ts";
+import type { CredentialSource, RegistriesConf, RegistryStore, RegistryTransport } from "../registry/index.ts";
 import {
   openDir,
   openDockerArchive,
@@ -12,12 +12,24 @@ import {
 } from "../store/index.ts";
 import { TransportError } from "./errors.ts";
 
+/** What reaching a registry takes besides its name. */
+export interface RegistryAccess {
+  /** Connections, limits and tokens that all images of a command share; closed by who made it. */
+  readonly transport: RegistryTransport;
+  readonly credentials?: CredentialSource | undefined;
+  /** registries.conf: mirrors for reading, other locations, blocked namespaces. */
+  readonly registriesConf?: RegistriesConf | undefined;
+}
+
 /** How to open an image that a user named. */
 export interface ImageContext extends CallOptions {
   /** `read`: it must be there. `write`: it is made when it is not there; reading from it works too. */
   readonly access: "read" | "write";
-  /** Connections, limits and tokens that all images of a command share; closed by who made it. */
-  readonly transport: RegistryTransport;
+  /**
+   * Connections, limits and tokens that all images of a command share; closed by who made it. As a function it is called
+   * when a registry is named, and what it gives stands behind the members below.
+   */
+  readonly transport: RegistryTransport | (() => Promise<RegistryAccess>);
   readonly credentials?: CredentialSource | undefined;
   /** registries.conf: mirrors for reading, other locations, blocked namespaces. */
   readonly registriesConf?: RegistriesConf | undefined;
@@ -79,12 +91,15 @@ function sourceOnly(name: ImageName): TransportError {
 
 async function openDocker(name: DockerName, context: ImageContext): Promise<OpenedImage> {
   const { host, repository, tag, digest } = name;
+  const access: RegistryAccess = typeof context.transport === "function" ? await context.transport() : { transport: context.transport };
+  // Loaded with its HTTP client and TLS only when a registry is named: together they take longer to start than all else.
+  const { openRegistry } = await import("../registry/index.ts");
   const store = openRegistry({
     host,
     repository,
-    transport: context.transport,
-    credentials: context.credentials,
-    registriesConf: context.registriesConf,
+    transport: access.transport,
+    credentials: context.credentials ?? access.credentials,
+    registriesConf: context.registriesConf ?? access.registriesConf,
   });
   if (context.access === "write") return { kind: "registry", name, store, reference: tag, digest };
   if (tag !== undefined && digest !== undefined) await checkTag(store, tag, digest, context);

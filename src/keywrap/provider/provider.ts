@@ -1,7 +1,5 @@
 import type { KeyUnwrapper, KeyWrapper, KeywrapOptions } from "../contract.ts";
 import { providerOf, type ProviderConfig, type ProviderTarget } from "./config.ts";
-import { callProgram } from "./exec.ts";
-import { callService } from "./grpc.ts";
 import { parseReply, unwrapRequest, wrapRequest, type ProviderOperation } from "./protocol.ts";
 
 export interface ProviderRequest {
@@ -54,7 +52,8 @@ export function providerUnwrapper(request: ProviderRequest): KeyUnwrapper {
   };
 }
 
-function ask(
+/** HTTP/2 and child processes are loaded by whoever needs them. */
+async function ask(
   target: ProviderTarget,
   request: ProviderRequest,
   operation: ProviderOperation,
@@ -64,8 +63,8 @@ function ask(
   const call = { name: request.name, request: message, timeoutMs: request.timeoutMs ?? defaultTimeoutMs, signal: options.signal };
   switch (target.kind) {
     case "exec":
-      return callProgram({ ...call, path: target.path, args: target.args });
+      return (await import("./exec.ts")).callProgram({ ...call, path: target.path, args: target.args });
     case "grpc":
-      return callService({ ...call, target: target.target, tls: target.tls, operation });
+      return (await import("./grpc.ts")).callService({ ...call, target: target.target, tls: target.tls, operation });
   }
 }

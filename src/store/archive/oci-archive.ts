@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { open, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { pack, type Pack } from "tar-stream";
+import type { Pack } from "tar-stream";
 import { digestAlgorithmOf, encodedOf, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
 import { manifestLimits, mediaTypes, parseIndex, type Descriptor } from "../../oci/index.ts";
 import { syncDirectory, writeAll } from "../disk/atomic-file.ts";
@@ -130,6 +130,7 @@ async function writeArchive(layout: string, path: string): Promise<void> {
   const temporary = temporaryName(dirname(path));
   const handle = await open(temporary, "wx", 0o644);
   try {
+    const { pack } = await import("tar-stream");
     const archive = pack();
     const stop = new AbortController();
     const writing = writeChunks(handle, archive).catch((error: unknown) => {

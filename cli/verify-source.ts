@@ -1,0 +1,18 @@
+import { verifyImage, type SourceSignature } from "../src/signing/index.ts";
+import type { Shell } from "./shell.ts";
+import { requirementOf } from "./signing-settings.ts";
+import type { Source } from "./source-signatures.ts";
+
+/** Verifies the source as `--source-key` or `--source-policy` demands; loaded only for these. Throws what verifying throws. */
+export async function verifySource(
+  shell: Shell,
+  { store, name, root }: Source,
+  { sourcePolicy, sourceKey }: { readonly sourcePolicy: string | undefined; readonly sourceKey: string | undefined },
+): Promise<readonly SourceSignature[]> {
+  const requirement = await requirementOf(sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
+  const verified = await verifyImage({ store, target: root, requirement }, { signal: shell.signal });
+  return verified.signatures.map(({ format, signatory }) => ({
+    format,
+    signatory: signatory.kind === "key" ? `key:${signatory.fingerprint}` : `certificate:${signatory.subject} (${signatory.issuer})`,
+  }));
+}

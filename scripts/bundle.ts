@@ -1,0 +1,62 @@
+/**
+ * Bundles the command line with what it loads into dist/bundle: a chunk per command, so that a command reads what it
+ * uses and no more. The library (dist/src) stays as tsc makes it.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { rolldown } from "rolldown";
+
+interface Manifest {
+  readonly name?: string;
+  readonly version?: string;
+  readonly license?: string;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+}
+
+function manifestIn(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Manifest;
+}
+
+/** Matches the optional peers: they are loaded from where the user installed them. */
+export function optionalPeers(root: string): readonly RegExp[] {
+  return Object.keys(manifestIn(root).peerDependencies ?? {}).map((name) => new RegExp(`^${name.replaceAll(/[/.@-]/g, "\\$&")}(/|$)`));
+}
+
+/** Writes the bundle into a folder of its own. `main.js` is the entry; the cipher threads' module lies beside it, where threads.ts looks for it. */
+export async function bundleCommandLine(root: string, folder: string): Promise<void> {
+  const build = await rolldown({
+    cwd: root,
+    input: { main: join(root, "cli/main.ts"), "thread-main": join(root, "src/cipher/thread-main.ts") },
+    platform: "node",
+    external: [...optionalPeers(root)],
+    // Our modules do nothing when loaded but define things, so what a command does not use of a room is left out.
+    treeshake: { moduleSideEffects: (id) => id.includes("/node_modules/") },
+    logLevel: "warn",
+    onLog: (level, log, report) => {
+      // That a module is also imported statically elsewhere is what chunks are for.
+      if (log.code !== "INEFFECTIVE_DYNAMIC_IMPORT") report(level, log);
+    },
+  });
+  const { output } = await build.write({ dir: folder, format: "esm", entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" });
+  await build.close();
+  const modules = output.flatMap((chunk) => (chunk.type === "chunk" ? chunk.moduleIds : []));
+  writeFileSync(join(folder, "LICENSES.txt"), licences(modules));
+}
+
+/** The licences of the packages whose code is in the bundle, as they demand. */
+function licences(modules: readonly string[]): string {
+  const folders = new Set(modules.filter((id) => id.includes("/node_modules/")).map(packageFolder));
+  const texts = [...folders].toSorted().map((folder) => {
+    const { name = "", version = "", license = "" } = manifestIn(folder);
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    return `${name} ${version} (${license})\n\n${file === undefined ? "" : readFileSync(join(folder, file), "utf8").trim()}\n`;
+  });
+  return texts.join(`\n${"-".repeat(80)}\n\n`);
+}
+
+/** The nearest folder above a module that is a package with a name; some packages have nameless ones inside. */
+function packageFolder(id: string): string {
+  let folder = dirname(id);
+  while (!existsSync(join(folder, "package.json")) || manifestIn(folder).name === undefined) folder = dirname(folder);
+  return folder;
+}
