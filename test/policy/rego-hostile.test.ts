@@ -169,6 +169,25 @@ describe("whatever a guest claims", () => {
     expect(reasonsOf(`package policy\n${rule}`, claims)).toMatch(/the policy failed: .*(?:steps|more than|too large)/);
   });
 
+  it("an extension does not grow beyond what a token carries", () => {
+    const policy = compileRegoAppraisal(
+      'package policy\ntrust_claims := {"hardware": 2}\nextensions := [{"name": "x", "key": 1, "value": [input.long | input.many[_]]}]',
+    );
+    const appraise = (count: number) => () =>
+      policy.appraise({ input: { long, many: many.slice(0, count) }, now, referenceValue: () => undefined });
+    expect(appraise(1)).toThrow("extensions have at most");
+    expect(appraise(3000)).toThrow("steps");
+  });
+
+  it("halves of surrogate pairs are one character, wherever they come from", () => {
+    expect(
+      outcomeOf('package policy\nallow if { input.a == input.b; {input.a: 1}[input.b]; input.a == "\\ud800" }', {
+        a: "\ud800",
+        b: "\udfff",
+      }),
+    ).toBe("allow");
+  });
+
   it("claims that nest too deep deny", () => {
     let deep: unknown = 1;
     for (let i = 0; i < 5000; i += 1) deep = [deep];

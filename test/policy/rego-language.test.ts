@@ -240,6 +240,8 @@ describe("what is outside the subset is refused at upload, with line and column"
     ["package policy\nallow if { y := 1; y := 2 }", "line 2, column 20: y is declared twice"],
     ["package policy\nallow if not input.list[_] == 1", "line 2, column 25"],
     ["package policy\nallow if { count([y | y = input[x]]) > 0; x = 1 }", "line 2, column 43: x means something else"],
+    ["package policy\nallow if { some x; count([y | y = input[x]]) > 0; x = 1 }", "line 2, column 41: x is declared in a body further out"],
+    ["package policy\nf(x) := x\nallow if { f := 1; f(1) == 1 }", "line 3, column 20: the function f"],
     ["package policy\nallow if allow", "line 2, column 10: allow uses itself"],
     ["package policy\nallow if f(1)\nf(x) if g(x)\ng(x) if f(x)", "uses itself"],
     ["package policy\nallow if count(1, 2)", "line 2, column 10: count takes 1"],

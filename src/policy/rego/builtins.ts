@@ -41,8 +41,9 @@ export const builtins: ReadonlyMap<string, Builtin> = new Map<string, Builtin>([
     {
       arity: 2,
       evaluate: ([pattern = null, text = null], world) => {
-        world.budget.spend(100);
-        return compileRegex(asText(pattern, world), (message) => world.fail(message)).matches(asText(text, world), world.budget);
+        const regex = compileRegex(asText(pattern, world), (message) => world.fail(message));
+        world.budget.spend(100 + regex.size);
+        return regex.matches(asText(text, world), world.budget);
       },
       check: ([pattern], refuse) => {
         if (typeof pattern === "string") compileRegex(pattern, refuse);

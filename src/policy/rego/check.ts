@@ -205,7 +205,7 @@ export class Checker {
     if (name === "set" && args.length === 0) return;
     const group = this.#groups.get(name);
     const builtin = builtins.get(name);
-    if (group === undefined && (builtin === undefined || scope.isVariable(name)))
+    if (scope.isVariable(name) || (group === undefined && builtin === undefined))
       throw malformed(at, `the function ${name.slice(0, 60)} is not known`, `known are ${[...builtins.keys()].join(", ")}`);
     if (group !== undefined && group.kind !== "function") throw malformed(at, `${name} is not a function`);
     if (group === undefined && name === "query_reference_value" && this.#purpose === "release")

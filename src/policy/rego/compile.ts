@@ -13,6 +13,8 @@ import { RegoObject, typeOf, type Budget, type Value } from "./values.ts";
 /** Texts above this are refused. */
 const maxBytes = 256 * 1024;
 const maxExtensions = 100;
+/** They travel in a token, in a header. */
+const maxExtensionsLength = 32 * 1024;
 
 /** A resource policy in Rego, compiled. */
 export interface RegoReleasePolicy {
@@ -158,6 +160,8 @@ function isAffirming(value: number): boolean {
 function extensionsOf(extensions: Value | undefined, budget: Budget): Readonly<Record<string, unknown>> {
   if (extensions === undefined) return {};
   const list = toJson(extensions, budget);
+  if (JSON.stringify(list).length > maxExtensionsLength)
+    throw unusable(`extensions have at most ${maxExtensionsLength} characters as JSON`);
   if (!Array.isArray(list) || list.length > maxExtensions) throw unusable(`extensions is no array of at most ${maxExtensions}`);
   const entries = list.map((extension: unknown) => {
     const { name, key, value } = typeof extension === "object" && extension !== null ? (extension as Record<string, unknown>) : {};

@@ -8,13 +8,15 @@ const maxDepth = 100;
 export function fromJson(json: unknown, budget: Budget, depth = 0): Value {
   budget.spend(1);
   if (depth > maxDepth) throw notJson(`it nests deeper than ${maxDepth}`);
-  if (json === null || typeof json === "boolean" || typeof json === "string") return json;
+  if (json === null || typeof json === "boolean") return json;
+  // Half a surrogate pair has no bytes; as in Go, it becomes U+FFFD, so that equality means one thing.
+  if (typeof json === "string") return json.toWellFormed();
   if (typeof json === "number" && Number.isFinite(json)) return normal(json);
   if (Array.isArray(json)) return json.map((item: unknown) => fromJson(item, budget, depth + 1));
   if (typeof json !== "object") throw notJson(`it holds a ${typeof json}`);
   const entries = Object.entries(json).filter(([, value]) => value !== undefined);
   return objectOf(
-    entries.map(([key, value]) => [key, fromJson(value, budget, depth + 1)] as const),
+    entries.map(([key, value]) => [key.toWellFormed(), fromJson(value, budget, depth + 1)] as const),
     budget,
   );
 }
@@ -23,6 +25,7 @@ export function fromJson(json: unknown, budget: Budget, depth = 0): Value {
 export function toJson(value: Value, budget: Budget): unknown {
   budget.spend(1);
   if (typeof value === "bigint") return Number(value);
+  if (typeof value === "string") budget.spend(value.length >> 2);
   if (value === null || typeof value !== "object") return value;
   if (value instanceof RegoSet) return value.sorted(budget).map((member) => toJson(member, budget));
   if (value instanceof RegoObject) {

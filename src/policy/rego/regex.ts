@@ -2,6 +2,8 @@ import { charactersOf, type Budget } from "./values.ts";
 
 /** A compiled expression; matching takes time linear in the text, whatever the expression. */
 export interface Regex {
+  /** Instructions that it was compiled to. */
+  readonly size: number;
   /** Whether it matches anywhere in the text. */
   matches(text: string, budget: Budget): boolean;
 }
@@ -55,6 +57,7 @@ export function compileRegex(pattern: string, refuse: (message: string) => Error
   if (pattern.length > maxPattern) throw refuse(`a regular expression has at most ${maxPattern} characters`);
   const program = assemble(parse(Array.from(pattern), refuse), refuse);
   return {
+    size: program.length,
     matches: (text, budget) => {
       if (text.length > maxText) throw refuse(`regex.match looks at texts of at most ${maxText} characters`);
       return simulate(

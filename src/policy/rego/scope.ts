@@ -61,6 +61,9 @@ export class Scope {
   /** A variable gets its value by being matched. */
   bind(name: string, at: Place): void {
     this.checkUse(name, at);
+    // OPA would first look for a value in the body around this one.
+    if (this.#declared.has(name) && !this.#own.has(name))
+      throw malformed(at, `${name} is declared in a body further out, and has no value yet`);
     if (!this.#declared.delete(name)) {
       if (this.#inner.has(name)) throw malformed(at, `${name} means something else in a body further up; use another name`);
       this.#implicit.add(name);

@@ -112,9 +112,9 @@ function tokenAt(source: string, offset: number, at: Place, take: Take): Taken {
   const number = take("number");
   if (number !== undefined) return { kind: "number", text: number, number: numberOf(number, at), length: number.length };
   const raw = take("raw");
-  if (raw !== undefined) return { kind: "string", text: raw.slice(1, -1).replaceAll("\r", ""), length: raw.length };
+  if (raw !== undefined) return { kind: "string", text: raw.slice(1, -1).toWellFormed(), length: raw.length };
   const quoted = take("string");
-  if (quoted !== undefined) return { kind: "string", text: String(JSON.parse(quoted)), length: quoted.length };
+  if (quoted !== undefined) return { kind: "string", text: String(JSON.parse(quoted)).toWellFormed(), length: quoted.length };
   const mark = marks.find((candidate) => source.startsWith(candidate, offset));
   if (mark !== undefined) return { kind: "mark", text: mark, length: mark.length };
   const character = String.fromCodePoint(source.codePointAt(offset) ?? 0);

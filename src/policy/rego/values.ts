@@ -105,18 +105,7 @@ export function compare(left: Value, right: Value, budget: Budget): number {
   if (byType !== 0) return byType;
   if (typeof left === "boolean") return left ? 1 : -1;
   if (left instanceof RegoObject && right instanceof RegoObject)
-    return (
-      compareLists(
-        left.sorted(budget).map(([key]) => key),
-        right.sorted(budget).map(([key]) => key),
-        budget,
-      ) ||
-      compareLists(
-        left.sorted(budget).map(([, value]) => value),
-        right.sorted(budget).map(([, value]) => value),
-        budget,
-      )
-    );
+    return compareLists(partsInOrder(left, budget), partsInOrder(right, budget), budget);
   if (left instanceof RegoSet && right instanceof RegoSet) return compareLists(left.sorted(budget), right.sorted(budget), budget);
   return Array.isArray(left) && Array.isArray(right) ? compareLists(left, right, budget) : 0;
 }
@@ -133,6 +122,11 @@ function compareLists(left: readonly Value[], right: readonly Value[], budget: B
     if (order !== 0) return order;
   }
   return left.length - right.length;
+}
+
+/** Each key, and its value behind it. */
+function partsInOrder(object: RegoObject, budget: Budget): readonly Value[] {
+  return object.sorted(budget).flatMap(([key, value]) => [key, value]);
 }
 
 function compareText(left: string, right: string, budget: Budget): number {
