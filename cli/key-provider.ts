@@ -62,7 +62,7 @@ export async function wireProvider(shell: Shell, options: ProviderOptions, mode:
 }
 
 /** Attests when the first packet comes, not before: who only wraps needs no TEE. */
-function lazyGuest(shell: Shell, options: KbsOptions): { unwrapper(): KeyUnwrapper; close(): Promise<void> } {
+export function lazyGuest(shell: Shell, options: KbsOptions): { unwrapper(): KeyUnwrapper; close(): Promise<void> } {
   let connected: Promise<KbsClient> | undefined;
   const connect = (): Promise<KbsClient> => {
     if (connected === undefined) {

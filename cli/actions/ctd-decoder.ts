@@ -18,7 +18,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
-import { openKeys } from "../open-keys.ts";
+import { lazyGuest } from "../key-provider.ts";
 import { readProviderConfig } from "../provider-config.ts";
 import type { Shell } from "../shell.ts";
 
@@ -33,21 +33,25 @@ interface DecoderOptions extends KbsOptions {
 export const ctdDecoder: Action<DecoderOptions> = async (shell, _args, options) => {
   if (options.printConfig === true) return printConfig(shell, options);
   const payload = parsePayload(await readPayload());
-  const remote = await openKeys(shell, kbsUrl(shell, options) === "" ? [] : ["kbs"], options);
+  const guest = kbsUrl(shell, options) === "" ? undefined : lazyGuest(shell, options);
   try {
     const plaintext = await decodeLayer(
       {
         layer: payload.descriptor,
         mediaType: shell.env["STREAM_PROCESSOR_MEDIATYPE"],
         source: shell.stdin,
-        unwrappers: [...(await localUnwrappers(shell, payload, options)), ...(await providers(shell)), ...remote.unwrappers],
+        unwrappers: [
+          ...(await localUnwrappers(shell, payload, options)),
+          ...(await providers(shell)),
+          ...(guest === undefined ? [] : [guest.unwrapper()]),
+        ],
         spoolFolder: options.spoolDir ?? tmpdir(),
       },
       { signal: shell.signal },
     );
     await pipeline(plaintext, shell.stdout, { end: false, signal: shell.signal });
   } finally {
-    await remote.close();
+    await guest?.close();
   }
 };
 

@@ -51,6 +51,7 @@ interface Held {
 export class KekSource {
   readonly #options: KekSourceOptions;
   readonly #held = new Map<string, Held>();
+  #watching: NodeJS.Timeout | undefined;
 
   constructor(options: KekSourceOptions) {
     this.#options = options;
@@ -70,6 +71,7 @@ export class KekSource {
         if (this.#held.get(name) === entry) this.#held.delete(name);
       });
       this.#held.set(name, entry);
+      this.#watch();
       held = entry;
     }
     held.lastUsed = now;
@@ -79,6 +81,16 @@ export class KekSource {
   /** Drops all keys. */
   clear(): void {
     this.#held.clear();
+    clearInterval(this.#watching);
+    this.#watching = undefined;
+  }
+
+  /** Keys do not stay in memory until somebody happens to call again. */
+  #watch(): void {
+    this.#watching ??= setInterval(() => {
+      this.#forgetOld(this.#options.now());
+      if (this.#held.size === 0) this.clear();
+    }, idleMs).unref();
   }
 
   async #register(place: KeyPlace, options: KeywrapOptions): Promise<RegisteredKek> {

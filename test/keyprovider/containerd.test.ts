@@ -291,6 +291,14 @@ describe("ociseal ctd-decoder", () => {
     }
   });
 
+  it("needs neither KBS nor TEE where a key at hand opens the layer", async () => {
+    const { descriptor, blob } = await seal("AES_256_CTR_HMAC_SHA256");
+    const args = ["--decryption-keys-path", keys, "--kbs", "http://127.0.0.1:1", "--tee", "tdx", "--tsm-path", join(folder, "nothing")];
+    const { status, out, errors } = await run(args, blob, payload(descriptor));
+    expect(status, errors).toBe(0);
+    expect(out.equals(plain)).toBe(true);
+  });
+
   it("prints a configuration that starts it again with the same settings", async () => {
     const args = ["--decryption-keys-path", keys, "--kbs", "http://kbs:8080", "--plain-http", "kbs:8080", "--tee", "tdx"];
     const printed = await run(["--print-config", "--containerd", "2", ...args], Buffer.alloc(0), undefined);

@@ -89,7 +89,10 @@ export async function serveKeyProvider(request: ServeRequest): Promise<KeyProvid
     const finish = (status: number, code?: string): void => log?.({ method, status, code, durationMs: performance.now() - started });
     stream.on("error", () => undefined);
     if (calls >= limits.maxCalls) {
-      const refusal = new KeyproviderError("ERR_KEYPROVIDER_OVERLOADED", { message: `${calls} calls are under way, the limit` });
+      const refusal = new KeyproviderError("ERR_KEYPROVIDER_OVERLOADED", {
+        message: `${calls} calls are under way, the limit`,
+        hint: "call again a little later",
+      });
       sendStatus(stream, statusOf(refusal));
       return finish(grpcCodes.unavailable, refusal.code);
     }
