@@ -1,3 +1,4 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compileRegoAppraisal, compileRegoRelease, PolicyError } from "../../src/policy/index.ts";
 
@@ -316,6 +317,25 @@ describe("regular expressions", () => {
       const theirs = new RegExp(pattern.replace("[]a]", "[\\]a]"), "u");
       for (const text of texts) expect([pattern, text, match(pattern, text)]).toEqual([pattern, text, theirs.test(text)]);
     }
+  });
+
+  it("match as JavaScript's do, whatever the expression", () => {
+    const { pattern } = fc.letrec<{ pattern: string; piece: string }>((tie) => ({
+      pattern: fc.array(tie("piece"), { maxLength: 4 }).map((pieces) => pieces.join("")),
+      piece: fc.oneof(
+        { maxDepth: 4 },
+        fc.constantFrom("a", "b", ".", "[ab]", "[^a]", "\\w", "\\B", "^", "$", "a*", "b?", "a{1,2}", "(?:a|)"),
+        fc.tuple(tie("pattern"), fc.constantFrom("", "*", "+", "?", "{2}", "{0,2}", "*?")).map(([inner, count]) => `(${inner})${count}`),
+        fc.tuple(tie("pattern"), tie("pattern")).map(([left, right]) => `(?:${left}|${right})`),
+      ),
+    }));
+    const texts = fc.array(fc.constantFrom("a", "b", "c", " ", "\n", "é"), { maxLength: 8 }).map((characters) => characters.join(""));
+    fc.assert(
+      fc.property(pattern, texts, (expression, text) => {
+        expect(match(expression, text)).toBe(new RegExp(expression, "u").test(text));
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it.each([
