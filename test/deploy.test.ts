@@ -163,6 +163,11 @@ describe("the other recipes", () => {
     expect(last).toMatch(/^USER 65532:65532$/m);
     expect(last).not.toMatch(/^RUN /m);
     expect(last).toMatch(/^ENTRYPOINT \[/m);
+    // What npm would publish is what the image holds, and the build has all of its own modules.
+    const { files: published } = JSON.parse(text("package.json")) as { readonly files: readonly string[] };
+    for (const name of published.filter((one) => /^(bin|dist)\//.test(one))) expect(last, name).toContain(`/app/${name}`);
+    const modules = [...text("scripts/build.ts").matchAll(/from "\.\/([a-z-]+\.ts)"/g)].map((match) => `scripts/${match[1] ?? ""}`);
+    for (const name of ["scripts/build.ts", ...modules]) expect(stages[0], name).toContain(name);
     for (const [, list = ""] of dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm))
       for (const name of list.split(" ")) expect(existsSync(join(root, name)), name).toBe(true);
   });

@@ -11,7 +11,10 @@ const root = resolve(import.meta.dirname, "..");
 
 /** Every page that people read; docs/reference is made from the code. */
 const pages = [
-  ...["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"],
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "CHANGELOG.md",
   ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".md") && !name.startsWith("reference"))
     .map((name) => join("docs", name)),

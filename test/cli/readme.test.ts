@@ -42,40 +42,45 @@ afterAll(async () => {
 });
 
 describe("the README", () => {
-  it("runs, command by command, as a stranger would type it", async () => {
-    const blocks = shellBlocks(readme).filter((block) => !/^make (demo|test)$/m.test(block));
-    expect(blocks.length).toBeGreaterThan(6);
-    const [registryPort, kbsPort] = [await freePort(), await freePort()];
-    const script = [
-      "set -eu",
-      "servers=",
-      // Whoever holds the output open would keep the test waiting.
-      "trap 'kill $servers' EXIT",
-      ...blocks.map((block) =>
-        block.replaceAll("127.0.0.1:5000", `127.0.0.1:${registryPort}`).replaceAll("127.0.0.1:8080", `127.0.0.1:${kbsPort}`),
-      ),
-    ]
-      .join("\n")
-      .replace(/^make build$/m, ": built before the tests")
-      .replace('export PATH="$PWD/bin:$PATH"', `export PATH="${projectFolder}/bin:$PATH"`)
-      // What a person waits for by reading on.
-      .replace(/(ociseal registry serve .* &)/, '$1 servers="$servers $!"')
-      .replace(
-        /(ociseal kbs serve .* &)/,
-        `$1 servers="$servers $!"\nfor i in $(seq 300); do [ -s kbs/admin.token ] && ${process.execPath} -e "fetch('http://127.0.0.1:${registryPort}/v2/').catch(() => process.exit(1))" && break; sleep 0.1; done`,
-      );
-    const outcome = await new Promise<{ status: unknown; output: string }>((done) => {
-      execFile(
-        "sh",
-        ["-c", script],
-        { cwd: folder, env: cleanEnvironment({ HOME: folder }), timeout: 170_000 },
-        (error, stdout, stderr) => {
+  it.each([
+    ["README.md", 6],
+    ["docs/getting-started.md", 4],
+  ])(
+    "%s runs, command by command, as a stranger would type it",
+    async (page, atLeast) => {
+      const text = await readFile(join(projectFolder, page), "utf8");
+      const blocks = shellBlocks(text).filter((block) => !/^make (demo|test)$/m.test(block));
+      expect(blocks.length).toBeGreaterThan(atLeast);
+      const cwd = await mkdtemp(join(folder, "page-"));
+      const [registryPort, kbsPort] = [await freePort(), await freePort()];
+      const script = [
+        "set -eu",
+        `export PATH="${projectFolder}/bin:$PATH"`,
+        "servers=",
+        // Whoever holds the output open would keep the test waiting.
+        "trap 'kill $servers' EXIT",
+        ...blocks.map((block) =>
+          block.replaceAll("127.0.0.1:5000", `127.0.0.1:${registryPort}`).replaceAll("127.0.0.1:8080", `127.0.0.1:${kbsPort}`),
+        ),
+      ]
+        .join("\n")
+        .replace(/^make build$/m, ": built before the tests")
+        .replace('export PATH="$PWD/bin:$PATH"', `export PATH="${projectFolder}/bin:$PATH"`)
+        // What a person waits for by reading on.
+        .replace(/(ociseal registry serve .* &)/, '$1 servers="$servers $!"')
+        .replace(
+          /(ociseal kbs serve .* &)/,
+          `$1 servers="$servers $!"\nfor i in $(seq 300); do [ -s kbs/admin.token ] && ${process.execPath} -e "fetch('http://127.0.0.1:${registryPort}/v2/').catch(() => process.exit(1))" && break; sleep 0.1; done`,
+        );
+      const outcome = await new Promise<{ status: unknown; output: string }>((done) => {
+        execFile("sh", ["-c", script], { cwd, env: cleanEnvironment({ HOME: folder }), timeout: 170_000 }, (error, stdout, stderr) => {
           done({ status: error === null ? 0 : (error.code ?? error.signal), output: `${stdout}\n${stderr}` });
-        },
-      );
-    });
-    expect(outcome, outcome.output).toMatchObject({ status: 0 });
-  }, 180_000);
+        });
+      });
+      expect(outcome, outcome.output).toMatchObject({ status: 0 });
+    },
+    180_000,
+  );
 
   it("shows the whole path with make demo", async () => {
     const output = await new Promise<string>((done) => {
