@@ -1,7 +1,10 @@
 import { ToolError, type ErrorFacts, type ErrorTable } from "../errors/index.ts";
 
 export const policyErrors = {
-  ERR_POLICY_MALFORMED: { category: "usage", summary: "A resource policy has a member, value or construct that is not understood." },
+  ERR_POLICY_NOT_UNDERSTOOD: {
+    category: "usage",
+    summary: "A policy of a Key Broker Service has a member, value or construct that is not understood.",
+  },
   ERR_POLICY_FAILED: {
     category: "denied",
     summary:

@@ -113,7 +113,7 @@ describe("a JSON policy", () => {
     ["a digest that is none", { images: { digests: ["latest"] } }, "policy.images.digests[0]"],
   ])("refuses %s at upload, with its path", (_what, policy, path) => {
     expect(() => compileJsonPolicy(JSON.stringify({ version: 1, ...policy }))).toThrow(
-      expect.objectContaining({ code: "ERR_POLICY_MALFORMED", details: { path } }) as Error,
+      expect.objectContaining({ code: "ERR_POLICY_NOT_UNDERSTOOD", details: { path } }) as Error,
     );
   });
 

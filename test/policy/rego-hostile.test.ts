@@ -108,7 +108,7 @@ describe("whatever is uploaded", () => {
     const text =
       'package policy\nimport rego.v1\ndefault allow := false\nallow if {\n  some k, v in input.a\n  v > 3\n  not bad[k]\n}\nbad contains "x" if true\n';
     for (let end = 0; end < text.length; end += 1)
-      expect(outcomeOf(text.slice(0, end), { a: { y: 4 } })).toMatch(/^(?:allow|deny|ERR_POLICY_MALFORMED)$/);
+      expect(outcomeOf(text.slice(0, end), { a: { y: 4 } })).toMatch(/^(?:allow|deny|ERR_POLICY_NOT_UNDERSTOOD)$/);
     expect(outcomeOf(text, { a: { y: 4 } })).toBe("allow");
   });
 
@@ -130,7 +130,7 @@ describe("whatever is uploaded", () => {
     ["a number", `package policy\nallow if 1${"0".repeat(200)} > 0`],
     ["size", `package policy\nallow := true\n${"# filler\n".repeat(40_000)}`],
     ["tokens", `package policy\nallow if [${"1,".repeat(60_000)}] == 1`],
-  ])("too much of %s is refused", (_name, text) => expect(outcomeOf(text)).toBe("ERR_POLICY_MALFORMED"));
+  ])("too much of %s is refused", (_name, text) => expect(outcomeOf(text)).toBe("ERR_POLICY_NOT_UNDERSTOOD"));
 
   it("what is as deep as the checker allows can be evaluated", () => {
     const comprehensions = (depth: number, inner: string): string =>

@@ -44,7 +44,7 @@ function refusal(text: string): string {
   try {
     compileRegoRelease(text);
   } catch (error) {
-    if (error instanceof PolicyError && error.code === "ERR_POLICY_MALFORMED") return error.message;
+    if (error instanceof PolicyError && error.code === "ERR_POLICY_NOT_UNDERSTOOD") return error.message;
     throw error;
   }
   return "accepted";
@@ -353,5 +353,5 @@ describe("regular expressions", () => {
     "[b-a]",
     "a{,3}",
     "((((a{50}){50}){50}){50})",
-  ])("%s is refused", (pattern) => expect(codeOf(() => match(pattern, "a"))).toBe("ERR_POLICY_MALFORMED"));
+  ])("%s is refused", (pattern) => expect(codeOf(() => match(pattern, "a"))).toBe("ERR_POLICY_NOT_UNDERSTOOD"));
 });

@@ -17,7 +17,7 @@ export interface JsonPolicy {
 
 /**
  * Compiles a JSON resource policy (version 1). Whatever it does not understand it refuses, with the path.
- * Throws `ERR_POLICY_MALFORMED`.
+ * Throws `ERR_POLICY_NOT_UNDERSTOOD`.
  */
 export function compileJsonPolicy(text: string, id = "policy"): JsonPolicy {
   const document = parsePolicyDocument(text);

@@ -58,7 +58,7 @@ const tcbMembers: Readonly<Record<string, RegExp>> = {
   snp_microcode: /^\d{1,3}$/,
 };
 
-/** Parses a policy strictly: an unknown member is an error, with its path. Throws `ERR_POLICY_MALFORMED`. */
+/** Parses a policy strictly: an unknown member is an error, with its path. Throws `ERR_POLICY_NOT_UNDERSTOOD`. */
 export function parsePolicyDocument(text: string): PolicyDocument {
   const object = objectAt(parse(text), "policy");
   checkMembers(object, members, "policy");
@@ -89,7 +89,7 @@ function parse(text: string): unknown {
   try {
     return parseJson(text, { maxBytes, maxDepth: 8, subject: "policy" });
   } catch (cause) {
-    throw new PolicyError("ERR_POLICY_MALFORMED", {
+    throw new PolicyError("ERR_POLICY_NOT_UNDERSTOOD", {
       message: cause instanceof Error ? cause.message : "the policy is not JSON",
       cause,
       hint,
@@ -178,5 +178,5 @@ function optionalList(object: Fields, name: string, where: string): readonly str
 }
 
 function malformed(where: string, what: string): PolicyError {
-  return new PolicyError("ERR_POLICY_MALFORMED", { message: `${where} ${what}`, hint, details: { path: where } });
+  return new PolicyError("ERR_POLICY_NOT_UNDERSTOOD", { message: `${where} ${what}`, hint, details: { path: where } });
 }

@@ -12,7 +12,7 @@ export type Purpose = "release" | "appraisal";
 /** May a variable without a value get one here? Under `not` it may not. */
 type Binding = "may-bind" | "may-not-bind";
 
-/** Checks the rules of one policy: names, variables, functions. Everything throws `ERR_POLICY_MALFORMED`. */
+/** Checks the rules of one policy: names, variables, functions. Everything throws `ERR_POLICY_NOT_UNDERSTOOD`. */
 export class Checker {
   readonly #groups: ReadonlyMap<string, RuleGroup>;
   readonly #purpose: Purpose;

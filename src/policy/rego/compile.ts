@@ -71,7 +71,7 @@ const trustClaimNames = [
 
 /**
  * Compiles a resource policy in the subset of Rego that Trustee's policies need. Whatever it does not understand it
- * refuses: `ERR_POLICY_MALFORMED`, with line and column.
+ * refuses: `ERR_POLICY_NOT_UNDERSTOOD`, with line and column.
  */
 export function compileRegoRelease(text: string, id = "policy"): RegoReleasePolicy {
   const program = compiled(text, "release", "allow");

@@ -18,7 +18,7 @@ const imports: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads a module of the package `policy`. Throws `ERR_POLICY_MALFORMED`, with line and column.
+ * Reads a module of the package `policy`. Throws `ERR_POLICY_NOT_UNDERSTOOD`, with line and column.
  * Source: OPA, "Policy Reference", "Grammar", of which this is a subset.
  */
 export function parseModule(source: string): readonly Rule[] {

@@ -8,7 +8,7 @@ export interface Place {
 
 /** A policy that is refused at upload. */
 export function malformed({ line, column }: Place, message: string, hint?: string): PolicyError {
-  return new PolicyError("ERR_POLICY_MALFORMED", {
+  return new PolicyError("ERR_POLICY_NOT_UNDERSTOOD", {
     message: `line ${line}, column ${column}: ${message}`,
     hint:
       hint ??

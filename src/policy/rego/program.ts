@@ -11,7 +11,7 @@ const unlimited: Budget = { spend: () => undefined };
 
 /**
  * Reads and checks a policy. What comes out of here can be evaluated without surprises: every name is known, every
- * variable has a value when it is needed, no rule uses itself. Throws `ERR_POLICY_MALFORMED`, with line and column.
+ * variable has a value when it is needed, no rule uses itself. Throws `ERR_POLICY_NOT_UNDERSTOOD`, with line and column.
  */
 export function compileProgram(source: string, purpose: Purpose): Program {
   const groups = grouped(parseModule(source));

@@ -59,7 +59,7 @@ function newPatterns() {
 
 type Take = (kind: keyof ReturnType<typeof newPatterns>) => string | undefined;
 
-/** Splits a policy into tokens, `end` last. Throws `ERR_POLICY_MALFORMED`. Source: OPA, "Policy Reference", "Grammar". */
+/** Splits a policy into tokens, `end` last. Throws `ERR_POLICY_NOT_UNDERSTOOD`. Source: OPA, "Policy Reference", "Grammar". */
 export function tokensOf(source: string): readonly Token[] {
   const tokens: Token[] = [];
   let offset = 0;
