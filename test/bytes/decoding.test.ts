@@ -1,0 +1,104 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  BytesError,
+  decodeBase64,
+  decodeBase64Url,
+  decodeHex,
+  encodeBase64,
+  encodeBase64Url,
+  equalBytes,
+  isDigest,
+  parseDigest,
+  parseJson,
+} from "../../src/bytes/index.ts";
+
+function codeOf(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error instanceof BytesError ? error.code : error;
+  }
+}
+
+describe("base64", () => {
+  it("gives back every byte string, and nothing but its canonical text", () => {
+    fc.assert(
+      fc.property(fc.uint8Array(), (bytes) => {
+        expect(decodeBase64(encodeBase64(bytes))).toEqual(Buffer.from(bytes));
+        expect(decodeBase64Url(encodeBase64Url(bytes))).toEqual(Buffer.from(bytes));
+      }),
+    );
+  });
+
+  it.each(["QQ", "QQ=", "QR==", "QQ==\n", " QQ==", "Q_==", "QQ==QQ==", "="])("refuses %j as standard base64", (text) => {
+    expect(codeOf(() => decodeBase64(text))).toBe("ERR_ENCODING_MALFORMED");
+  });
+
+  it.each(["QQ==", "QR", "Q+", "Q"])("refuses %j as base64url", (text) => {
+    expect(codeOf(() => decodeBase64Url(text))).toBe("ERR_ENCODING_MALFORMED");
+  });
+
+  it("refuses odd and foreign hex", () => {
+    expect(codeOf(() => decodeHex("abc"))).toBe("ERR_ENCODING_MALFORMED");
+    expect(codeOf(() => decodeHex("0x"))).toBe("ERR_ENCODING_MALFORMED");
+    expect(decodeHex("00FF")).toEqual(Buffer.from([0, 255]));
+  });
+});
+
+describe("digests", () => {
+  it.each([`sha256:${"a".repeat(64)}`, `sha512:${"0".repeat(128)}`])("accepts %s", (text) => {
+    expect(parseDigest(text)).toBe(text);
+  });
+
+  it.each([
+    "",
+    "sha256:",
+    `sha256:${"a".repeat(63)}`,
+    `sha256:${"A".repeat(64)}`,
+    `md5:${"a".repeat(32)}`,
+    `sha256:../${"a".repeat(61)}`,
+    `__proto__:${"a".repeat(64)}`,
+  ])("refuses %j", (text) => {
+    expect(isDigest(text)).toBe(false);
+    expect(codeOf(() => parseDigest(text))).toBe("ERR_DIGEST_MALFORMED");
+  });
+});
+
+describe("parseJson", () => {
+  const limits = { maxBytes: 1000, maxDepth: 5 };
+
+  it("agrees with JSON.parse on what it accepts", () => {
+    fc.assert(
+      fc.property(fc.json({ maxDepth: 3 }), (text) => {
+        fc.pre(Buffer.byteLength(text) <= 1000);
+        expect(parseJson(text, limits)).toEqual(JSON.parse(text));
+      }),
+    );
+  });
+
+  it.each([
+    ["a member twice", '{"a":1,"a":2}'],
+    ["a member twice under another spelling", '{"a":1,"\\u0061":2}'],
+    ["a member twice, deep", '[{"x":{"a":1,"b":"}","a":2}}]'],
+    ["too much depth", "[[[[[[1]]]]]]"],
+    ["too many bytes", JSON.stringify("x".repeat(1000))],
+    ["what follows", "{} {}"],
+    ["nothing", ""],
+  ])("refuses %s", (_what, text) => {
+    expect(codeOf(() => parseJson(text, limits))).toBe("ERR_JSON_MALFORMED");
+  });
+
+  it("refuses bytes that are not UTF-8, and repeats nothing of a secret", () => {
+    expect(codeOf(() => parseJson(Buffer.from([0x22, 0xff, 0x22]), limits))).toBe("ERR_JSON_MALFORMED");
+    expect(() => parseJson('{"password":"hunter2",', limits)).toThrow(/^JSON document is not valid JSON$/);
+  });
+});
+
+describe("equalBytes", () => {
+  it("tells equal from unequal, and lengths apart", () => {
+    expect(equalBytes(Buffer.from("a"), Buffer.from("a"))).toBe(true);
+    expect(equalBytes(Buffer.from("a"), Buffer.from("b"))).toBe(false);
+    expect(equalBytes(Buffer.from("a"), Buffer.from("ab"))).toBe(false);
+  });
+});
