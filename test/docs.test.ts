@@ -5,6 +5,8 @@ import { describe, expect, it } from "vitest";
 import { parse as parseToml } from "smol-toml";
 import { parseAllDocuments } from "yaml";
 import { makeProgram } from "../cli/program.ts";
+import { checkKbsConfig } from "../src/kbs/index.ts";
+import { compileJsonPolicy } from "../src/policy/index.ts";
 import { commandLines, pageBlocks, type Block } from "./docs/command-lines.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -88,6 +90,16 @@ describe("the documentation", () => {
     const broken = blocks.filter((block) => !isReadable(block));
     expect(broken).toEqual([]);
     expect(isReadable({ language: "json", text: "{" }) || isReadable({ language: "toml", text: "=" })).toBe(false);
+  });
+
+  it("shows configurations and policies that the service takes", () => {
+    const blocks = pages.flatMap(({ name, text }) => pageBlocks(text).map((block) => ({ name, ...block })));
+    const configurations = blocks.filter(({ language }) => language === "toml");
+    expect(configurations.length).toBeGreaterThan(2);
+    for (const { name, text } of configurations) expect(checkKbsConfig(`[store]\nkind = "memory"\n${text}`), name).toEqual([]);
+    const policies = blocks.filter(({ language, text }) => language === "json" && text.includes("allowed_measurements"));
+    expect(policies.length).toBeGreaterThan(0);
+    for (const { name, text } of policies) expect(compileJsonPolicy(text, "page"), name).toBeTruthy();
   });
 
   it("has a picture that every browser draws", () => {
