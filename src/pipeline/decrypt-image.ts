@@ -1,3 +1,4 @@
+import type { Digest } from "../bytes/index.ts";
 import { CipherThreads, type Engine } from "../cipher/index.ts";
 import type { KeyUnwrapper } from "../keywrap/index.ts";
 import {
@@ -62,6 +63,9 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   const threads = new CipherThreads();
   const opened = await openAll(images, { unwrappers, engine, threads }, { signal });
 
+  // A layer that stands in several places is decrypted once, so it must be the same in all of them.
+  const diffIdOf = new Map<string, Digest>();
+
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const { manifest } = node;
     if (!manifest.layers.some(isEncryptedLayer)) return undefined;
@@ -74,6 +78,12 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
       });
     }
     await to.store.push(manifest.config, () => from.fetch(manifest.config, { signal }), { signal });
+    for (const [i, layer] of manifest.layers.entries()) {
+      const diffId = diffIds[i];
+      if (diffId === undefined || !isEncryptedLayer(layer)) continue;
+      compareDiffId(diffId, diffIdOf.get(layer.digest) ?? diffId, `layer ${i} of ${from.name} (${labelOf(node)})`);
+      diffIdOf.set(layer.digest, diffId);
+    }
     const layers = await work.map(manifest.layers, (layer, i) => {
       const where = `layer ${i} of ${from.name} (${labelOf(node)})`;
       const diffId = diffIds[i];

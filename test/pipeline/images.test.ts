@@ -1,0 +1,324 @@
+import { generateKeyPairSync, randomBytes } from "node:crypto";
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { makeImage, makeIndex, makeReferrer, pushImage, type FixtureImage } from "../../registry-fixtures/index.ts";
+import { collect } from "../../src/bytes/index.ts";
+import { jweWrapper, parsePrivateKey, parsePublicKey, privateKeyUnwrapper } from "../../src/keywrap/index.ts";
+import { encryptionAnnotations, isEncryptedLayer } from "../../src/layer/index.ts";
+import { serializeJson, type Descriptor, type ImageManifest } from "../../src/oci/index.ts";
+import {
+  chosenPositions,
+  decryptImage,
+  describeImage,
+  encryptImage,
+  lintImage,
+  parseLayerChoice,
+  readLayer,
+  rewrapImage,
+  type EncryptRequest,
+} from "../../src/pipeline/index.ts";
+import { bytesStream, memoryStore, readManifest, type ContentStore } from "../../src/store/index.ts";
+import { digestOf } from "../../src/bytes/index.ts";
+
+function keyPair(): {
+  readonly wrapper: ReturnType<typeof jweWrapper>;
+  readonly unwrapper: ReturnType<typeof privateKeyUnwrapper>;
+  readonly id: string;
+} {
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const recipient = parsePublicKey(publicKey.export({ format: "der", type: "spki" }));
+  const key = parsePrivateKey(privateKey.export({ format: "der", type: "pkcs8" }));
+  return { wrapper: jweWrapper({ publicKey: recipient }), unwrapper: privateKeyUnwrapper([key]), id: recipient.thumbprint };
+}
+
+const alice = keyPair();
+const bob = keyPair();
+
+function layered(...contents: readonly string[]): Promise<FixtureImage> {
+  return makeImage({
+    layers: contents.map((content, i) => ({ entries: [{ kind: "file", path: `file${i}`, content: Buffer.from(content.repeat(500)) }] })),
+    run: { Env: ["API_TOKEN=x"] },
+  });
+}
+
+async function stored(image: FixtureImage): Promise<ContentStore> {
+  const store = memoryStore("memory:source");
+  await pushImage(store, image, "app");
+  return store;
+}
+
+async function encrypted(
+  image: FixtureImage,
+  change: Partial<EncryptRequest> = {},
+): Promise<{ readonly to: ContentStore; readonly root: Descriptor }> {
+  const to = memoryStore("memory:target");
+  const report = await encryptImage({
+    from: await stored(image),
+    root: image.descriptor,
+    to: { store: to, reference: "sealed" },
+    cipher: "AES_256_GCM_C2SP_CHUNKED_V1",
+    wrappers: [alice.wrapper],
+    ...change,
+  });
+  expect(report.dryRun).toBe(false);
+  return { to, root: await to.resolve("sealed") };
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<unknown> {
+  const error = await promise.then(
+    () => "no error",
+    (thrown: unknown) => thrown,
+  );
+  return error instanceof Error && "code" in error ? error.code : error;
+}
+
+/** The image with its manifest changed, under a tag of its own. */
+async function changed(store: ContentStore, root: Descriptor, change: (manifest: ImageManifest) => ImageManifest): Promise<Descriptor> {
+  const { manifest } = await readManifest(store, root);
+  const bytes = serializeJson(change(manifest));
+  const target = { mediaType: root.mediaType, digest: digestOf(bytes), size: bytes.length };
+  await store.push(target, async () => bytesStream(bytes));
+  return target;
+}
+
+const open = (store: ContentStore, root: Descriptor, unwrapper = alice.unwrapper) =>
+  decryptImage({ from: store, root, to: { store: memoryStore(), reference: "open" }, unwrappers: [unwrapper] });
+
+describe("encrypting an image", () => {
+  it.each(["AES_256_GCM_C2SP_CHUNKED_V1", "AES_256_CTR_HMAC_SHA256"] as const)(
+    "and decrypting it gives the same digest, with %s",
+    async (cipher) => {
+      const image = await layered("a", "b");
+      const { to, root } = await encrypted(image, { cipher });
+      expect(root.digest).not.toBe(image.descriptor.digest);
+      expect((await open(to, root)).result.digest).toBe(image.descriptor.digest);
+    },
+  );
+
+  it("keeps an index an index, rewrites each platform once, and carries attestations along under the new digest", async () => {
+    const one = await makeImage({
+      layers: [{ entries: [{ kind: "file", path: "x", content: "shared" }] }],
+      platform: { os: "linux", architecture: "amd64" },
+    });
+    const two = await makeImage({
+      layers: [{ entries: [{ kind: "file", path: "x", content: "shared" }] }],
+      platform: { os: "linux", architecture: "arm64" },
+    });
+    const index = makeIndex({ images: [one, two] });
+    const { to, root } = await encrypted(index);
+    const { platforms } = await describeImage({ store: to, root });
+    expect(platforms.map(({ image }) => image)).toEqual(["linux/amd64", "linux/arm64"]);
+    // The same layer in two platforms stays one blob.
+    expect(new Set(platforms.flatMap(({ layers }) => layers.map(({ digest }) => digest))).size).toBe(1);
+  });
+
+  it("encrypts only the chosen layers, and says so", async () => {
+    const image = await layered("a", "b", "c");
+    const { to, root } = await encrypted(image, { layers: parseLayerChoice(["-1", "0"]) });
+    const { manifest } = await readManifest(to, root);
+    expect(manifest.layers.map(isEncryptedLayer)).toEqual([true, false, true]);
+  });
+
+  it("writes nothing for a plan", async () => {
+    const image = await layered("a");
+    const to = memoryStore();
+    const report = await encryptImage({
+      from: await stored(image),
+      root: image.descriptor,
+      to: { store: to, reference: "never" },
+      cipher: "AES_256_GCM_C2SP_CHUNKED_V1",
+      wrappers: [alice.wrapper],
+      mode: "plan",
+    });
+    expect(report).toMatchObject({ dryRun: true, layers: [{ outcome: "encrypted" }] });
+    expect(await to.tags()).toEqual([]);
+  });
+
+  it("removes the history on request", async () => {
+    const image = await layered("a");
+    const { to, root } = await encrypted(image, { history: "strip" });
+    const { platforms } = await describeImage({ store: to, root });
+    expect(platforms[0]?.clear?.history).toEqual([]);
+    expect((await open(to, root)).result.digest).not.toBe(image.descriptor.digest);
+  });
+
+  it.each([
+    ["nobody", { wrappers: [] }, "ERR_NO_RECIPIENT"],
+    ["a layer that is not there", { layers: parseLayerChoice(["5"]) }, "ERR_LAYER_CHOICE"],
+    ["a platform that is not there", { platforms: [{ os: "plan9", architecture: "mips" }] }, "no error"],
+    ["readers that would not open it", { profile: "coco" as const }, "ERR_PROFILE_REFUSED"],
+  ])("for %s answers with its own code", async (_what, change, code) => {
+    expect(await codeOf(encrypted(await layered("a"), change))).toBe(code);
+  });
+
+  it("refuses what is encrypted already, and artifacts", async () => {
+    const { to, root } = await encrypted(await layered("a"));
+    const again = encryptImage({
+      from: to,
+      root,
+      to: { store: memoryStore(), reference: "x" },
+      cipher: "AES_256_GCM_C2SP_CHUNKED_V1",
+      wrappers: [alice.wrapper],
+    });
+    expect(await codeOf(again)).toBe("ERR_ALREADY_ENCRYPTED");
+    const sbom = makeReferrer((await layered("a")).descriptor, "application/vnd.example.sbom+json", "{}");
+    expect(await codeOf(encrypted(sbom))).toBe("ERR_LAYER_UNENCRYPTABLE");
+  });
+
+  it("signs before the name moves, and moves no name when signing fails", async () => {
+    const to = memoryStore();
+    const image = await layered("a");
+    const refused = encryptImage({
+      from: await stored(image),
+      root: image.descriptor,
+      to: { store: to, reference: "app", beforeTag: () => Promise.reject(new Error("the key is away")) },
+      cipher: "AES_256_GCM_C2SP_CHUNKED_V1",
+      wrappers: [alice.wrapper],
+    });
+    await expect(refused).rejects.toThrow("the key is away");
+    expect(await to.tags()).toEqual([]);
+  });
+
+  it("gives equal layers equal ciphertexts under a tenant's secret, and only then", async () => {
+    const image = await layered("a");
+    const digests = async (change: Partial<EncryptRequest>) => {
+      const { to, root } = await encrypted(image, change);
+      return (await readManifest(to, root)).manifest.layers.map(({ digest }) => digest);
+    };
+    const convergentSecret = randomBytes(32);
+    expect(await digests({ convergentSecret })).toEqual(await digests({ convergentSecret }));
+    expect(await digests({})).not.toEqual(await digests({}));
+  });
+});
+
+describe("decrypting a changed image", () => {
+  const image = layered("a", "b");
+
+  it.each([
+    ["layers in another order", (m: ImageManifest) => ({ ...m, layers: m.layers.toReversed() }), "ERR_DIFF_ID_MISMATCH"],
+    [
+      "one layer twice",
+      (m: ImageManifest) => ({ ...m, layers: m.layers.flatMap((_, __, all) => all.slice(0, 1)) }),
+      "ERR_DIFF_ID_MISMATCH",
+    ],
+    ["a layer too few", (m: ImageManifest) => ({ ...m, layers: m.layers.slice(1) }), "ERR_DIFF_ID_MISMATCH"],
+    [
+      "the mark cut off",
+      (m: ImageManifest) => ({ ...m, layers: m.layers.map((l) => ({ ...l, mediaType: l.mediaType.replace("+encrypted", "") })) }),
+      "ERR_LAYER_MARK_MISSING",
+    ],
+    [
+      "the annotations cut off",
+      (m: ImageManifest) => ({ ...m, layers: m.layers.map(({ annotations: _annotations, ...l }) => l) }),
+      "ERR_LAYER_ANNOTATIONS_MISSING",
+    ],
+    [
+      "another media type",
+      (m: ImageManifest) => ({ ...m, layers: m.layers.map((l) => ({ ...l, mediaType: l.mediaType.replace("+gzip", "") })) }),
+      "ERR_CIPHER_COMMITMENT_MISMATCH",
+    ],
+  ])("with %s is refused, and nothing is written under a name", async (_what, change, code) => {
+    const { to, root } = await encrypted(await image);
+    const target = memoryStore();
+    const bad = await changed(to, root, change);
+    const opening = decryptImage({ from: to, root: bad, to: { store: target, reference: "x" }, unwrappers: [alice.unwrapper] });
+    expect(await codeOf(opening)).toBe(code);
+    expect(await target.tags()).toEqual([]);
+  });
+
+  it("with a stray key fails before anything is written", async () => {
+    const { to, root } = await encrypted(await image);
+    expect(await codeOf(open(to, root, bob.unwrapper))).toBe("ERR_KEYWRAP_NO_KEY");
+  });
+
+  it("of which nothing is encrypted says so", async () => {
+    const plain = await image;
+    expect(await codeOf(open(await stored(plain), plain.descriptor))).toBe("ERR_NOT_ENCRYPTED");
+  });
+});
+
+describe("rewrapping", () => {
+  it("adds and removes recipients; blobs stay what they are", async () => {
+    const { to, root } = await encrypted(await layered("a"));
+    const before = (await readManifest(to, root)).manifest.layers.map(({ digest }) => digest);
+    const report = await rewrapImage({
+      from: to,
+      root,
+      to: { store: to, reference: "re" },
+      unwrappers: [alice.unwrapper],
+      add: [bob.wrapper],
+      remove: ({ id }) => (id === alice.id ? "remove" : "keep"),
+    });
+    expect(report.removed.map(({ id }) => id)).toEqual([alice.id]);
+    const now = await to.resolve("re");
+    expect((await readManifest(to, now)).manifest.layers.map(({ digest }) => digest)).toEqual(before);
+    expect(await codeOf(open(to, now))).toBe("ERR_KEYWRAP_NO_KEY");
+    expect(await codeOf(open(to, now, bob.unwrapper))).toBe("no error");
+  });
+
+  it("never leaves an image that nobody can open", async () => {
+    const { to, root } = await encrypted(await layered("a"));
+    expect(await codeOf(rewrapImage({ from: to, root, to: { store: to, reference: "x" }, remove: () => "remove" }))).toBe(
+      "ERR_LAYER_NO_RECIPIENT",
+    );
+  });
+});
+
+describe("looking at an image", () => {
+  it("names what leaks", async () => {
+    const { to, root } = await encrypted(await layered("a", "b"), { layers: parseLayerChoice(["0"]) });
+    const { warnings } = await describeImage({ store: to, root });
+    expect(warnings.join("\n")).toMatch(/1 of 2 layers are plain[\s\S]*API_TOKEN/);
+  });
+
+  it("says which stock reader would not open it", async () => {
+    const gcm = await encrypted(await layered("a"));
+    expect(await lintImage({ store: gcm.to, root: gcm.root, profile: "ocicrypt" })).not.toEqual([]);
+    const ctr = await encrypted(await layered("a"), { cipher: "AES_256_CTR_HMAC_SHA256", profile: "ocicrypt" });
+    expect(await lintImage({ store: ctr.to, root: ctr.root, profile: "ocicrypt" })).toEqual([]);
+    expect((await lintImage({ store: ctr.to, root: ctr.root, profile: "coco" }))[0]?.message).toContain("attestation agent");
+  });
+
+  it("gives any range of a layer, verified, and refuses one of a plain layer", async () => {
+    const image = await layered("some text ");
+    const { to, root } = await encrypted(image);
+    const [layer] = (await readManifest(to, root)).manifest.layers;
+    const [plain] = (await readManifest(await stored(image), image.descriptor)).manifest.layers;
+    if (layer === undefined || plain === undefined) throw new Error("no layer");
+    const limits = { maxBytes: 1 << 20 };
+    const whole = await collect(await readLayer({ store: to, layer, unwrappers: [alice.unwrapper] }), limits);
+    expect(digestOf(whole)).toBe(plain.digest);
+    const range = { start: 3, end: 11 };
+    expect(await collect(await readLayer({ store: to, layer, unwrappers: [alice.unwrapper], range }), limits)).toEqual(
+      whole.subarray(3, 11),
+    );
+    expect(await codeOf(readLayer({ store: await stored(image), layer: plain, unwrappers: [], range }))).toBe("ERR_NOT_ENCRYPTED");
+  });
+});
+
+describe("layer choice", () => {
+  it("means the positions that it says, and nothing out of range", () => {
+    const layers = Array.from({ length: 4 }, (_, i) => ({ mediaType: "x/y", digest: digestOf(Buffer.from([i])), size: 1 }));
+    const positions = (n: number) => [...chosenPositions(parseLayerChoice([String(n)]), layers, "image")];
+    fc.assert(fc.property(fc.integer({ min: -4, max: 3 }), (n) => expect(positions(n)).toEqual([n < 0 ? 4 + n : n])));
+    fc.assert(
+      fc.property(fc.oneof(fc.integer({ min: -99, max: -5 }), fc.integer({ min: 4, max: 99 })), (n) => {
+        expect(() => positions(n)).toThrow(/out of range/);
+      }),
+    );
+    expect(() => parseLayerChoice(["first"])).toThrow(/not a layer/);
+  });
+});
+
+it("keeps annotations that are not about encryption", async () => {
+  const { to, root } = await encrypted(await layered("a"));
+  const marked = await changed(to, root, (m) => ({
+    ...m,
+    layers: m.layers.map((l) => ({ ...l, annotations: { ...l.annotations, note: "mine" } })),
+  }));
+  const target = memoryStore();
+  await decryptImage({ from: to, root: marked, to: { store: target, reference: "x" }, unwrappers: [alice.unwrapper] });
+  const [layer] = (await readManifest(target, await target.resolve("x"))).manifest.layers;
+  expect(layer?.annotations).toEqual({ note: "mine" });
+  expect(Object.keys(layer?.annotations ?? {}).some((name) => name.startsWith(encryptionAnnotations.prefix))).toBe(false);
+});
