@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
 import { categories, type ErrorCategory } from "../src/errors/index.ts";
 import type { Action } from "./command.ts";
 import { usage } from "./errors.ts";
@@ -70,7 +71,9 @@ export function overList<Options extends FromFileOptions>(action: Action<Options
     const text = (await readSmallFile(options.fromFile, "list", maxListBytes)).toString("utf8");
     const items = parseList(text, options.fromFile, shape).filter((_, index) => index % shard.of === shard.index);
     const remembers = options.state !== undefined && options.dryRun !== true;
-    const state = remembers ? await openListState(options.state, { command: shape.command, settings: fingerprint(options) }) : undefined;
+    const state = remembers
+      ? await openListState(options.state, { command: shape.command, settings: await fingerprint(options) })
+      : undefined;
     try {
       await report(shell, await workThrough({ shell, items, state, work: (one, words) => action(one, words, options) }));
     } finally {
@@ -229,10 +232,32 @@ const incidental: ReadonlySet<string> = new Set([
   "kbsAdminToken",
 ]);
 
-/** Tells runs with other flags apart: what was done for one recipient is not done for another. */
-function fingerprint(options: object): string {
+/**
+ * Tells runs with other flags apart: what was done for one recipient, or verified with one key, is not done for another.
+ * Files that flags name count with their content, so that another key under the same name is another run.
+ */
+async function fingerprint(options: object): Promise<string> {
   const members = Object.entries(options)
     .filter(([name, value]) => !incidental.has(name) && value !== undefined)
     .toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return createHash("sha256").update(JSON.stringify(members)).digest("hex");
+  const texts = members.flatMap(([, value]: [string, unknown]) => (Array.isArray(value) ? value : [value]));
+  const contents = await Promise.all(texts.filter((text) => typeof text === "string").map(contentDigest));
+  return createHash("sha256")
+    .update(JSON.stringify([members, contents]))
+    .digest("hex");
+}
+
+/** Digest of the file that a value names, as `FILE`, `jwe:FILE` or `FILE:pass=…`; `undefined` where it names none. */
+async function contentDigest(text: string): Promise<string | undefined> {
+  const path = text.replace(/^(?:jwe|pkcs7|pgp|pkcs11):/, "").replace(/(?:;|:(?:pass|file|fd|env)=).*$/, "");
+  try {
+    // A pipe can be read once, and is the command's.
+    if (!(await stat(path)).isFile()) return undefined;
+    return createHash("sha256")
+      .update(await readSmallFile(path, "file"))
+      .digest("hex");
+  } catch {
+    // Names a key at a service, a number, a word: no file. Whether it should be one is for the command to say.
+    return undefined;
+  }
 }

@@ -71,7 +71,7 @@ function requireOwner(
   if (entry?.["ociseal"] !== 1) throw usage(`${path} is not a state file of ociseal`, "name a file that does not exist yet");
   if (entry["command"] === owner.command && entry["settings"] === owner.settings) return;
   throw usage(
-    `state file ${path} is of ociseal ${String(entry["command"])} with other flags`,
+    `state file ${path} is of ociseal ${String(entry["command"])} with other flags, or other files behind them`,
     "name another file with --state, or remove this one to do everything again",
   );
 }

@@ -124,6 +124,11 @@ describe("--from-file", () => {
     await run(encrypt, [], { ...recipient(), fromFile: at("list"), state: at("other-state") });
     const other = { recipient: [`jwe:${at("partner.pub")}`], fromFile: at("list"), state: at("other-state") };
     await expect(run(encrypt, [], other)).rejects.toMatchObject({ code: "ERR_USAGE" });
+    await run(keyGenerate, ["ec"], { out: at("replaced") });
+    const same = { recipient: [`jwe:${at("replaced.pub")}`], fromFile: at("list"), state: at("replaced-state") };
+    await run(encrypt, [], same);
+    await writeFile(at("replaced.pub"), await readFile(at("partner.pub")));
+    await expect(run(encrypt, [], same)).rejects.toThrow("with other flags");
     await appendFile(at("foreign"), "a file of the user's\n");
     await expect(run(encrypt, [], { ...recipient(), fromFile: at("list"), state: at("foreign") })).rejects.toThrow("not a state file");
     expect(await readFile(at("foreign"), "utf8")).toBe("a file of the user's\n");
