@@ -109,7 +109,11 @@ export function registryOf(admin: KbsAdmin): KekRegistry {
  * Whether a service would put a new key in place of one that is there. Trustee does, and cannot be asked: it has no
  * proof of possession, which is how it is told. A key that was never made proves nothing else.
  */
-async function overwrites(admin: KbsAdmin, uri: string, options: { readonly signal?: AbortSignal | undefined } = {}): Promise<boolean> {
+export async function overwrites(
+  admin: KbsAdmin,
+  uri: string,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<boolean> {
   try {
     return (await admin.proveResource(uri, randomBytes(32), options)) === "accepted";
   } catch (error) {

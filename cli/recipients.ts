@@ -53,6 +53,14 @@ export async function prepareRecipients(
       const { connectAdmin } = await import("./kbs-connection.ts");
       const admin = await connectAdmin(shell, options);
       try {
+        // A generated name is new; one that was given may be taken, and Trustee would put a new key in place of the old.
+        const given = parseKeyTarget(value).tag !== undefined;
+        if (given && (await (await import("./key-provider.ts")).overwrites(admin, uri, { signal: shell.signal }))) {
+          throw usage(
+            `the service would overwrite a key that may be at ${uri}, and images that need it would be lost`,
+            "leave the tag away, so that a new one is generated for this image",
+          );
+        }
         const { key, outcome, proof, uri: proved } = await admin.registerKey(uri, { signal: shell.signal });
         registered.push({ uri: proved, outcome, proof });
         wrappers.push(kbsWrapper({ uri: formatKbsUri(parseKbsUri(proved)), kek: key, packets }));

@@ -300,7 +300,11 @@ describe("layer choice", () => {
   it("means the positions that it says, and nothing out of range", () => {
     const layers = Array.from({ length: 4 }, (_, i) => ({ mediaType: "x/y", digest: digestOf(Buffer.from([i])), size: 1 }));
     const positions = (n: number) => [...chosenPositions(parseLayerChoice([String(n)]), layers, "image")];
-    fc.assert(fc.property(fc.integer({ min: -4, max: 3 }), (n) => expect(positions(n)).toEqual([n < 0 ? 4 + n : n])));
+    fc.assert(
+      fc.property(fc.integer({ min: -4, max: 3 }), (n) => {
+        expect(positions(n)).toEqual([n < 0 ? 4 + n : n]);
+      }),
+    );
     fc.assert(
       fc.property(fc.oneof(fc.integer({ min: -99, max: -5 }), fc.integer({ min: 4, max: 99 })), (n) => {
         expect(() => positions(n)).toThrow(/out of range/);
