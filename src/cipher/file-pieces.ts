@@ -3,10 +3,10 @@ import { newHasher, type ContentAddress, type DigestAlgorithm } from "../bytes/i
 import { describeCause, InternalError } from "../errors/index.ts";
 import { CipherError } from "./errors.ts";
 import { shapeOf, type TransformPlan, type TransformResults } from "./plan.ts";
-import type { Piece, PieceResult, PieceRunner } from "./runner.ts";
+import type { Piece, PieceResult, PieceRunner, RunnerPlan } from "./runner.ts";
 import type { TransformShape } from "./transform.ts";
 
-/** A file turned into another, piece by piece: reading and both hashes here, the cipher wherever the runner runs. */
+/** A file turned into another, piece by piece: reading and hashing here, the cipher wherever the runner runs. */
 export interface FileTransform {
   readonly sourcePath: string;
   /** Must not exist; is made for the owner alone, and removed again when anything fails. */
@@ -16,7 +16,9 @@ export interface FileTransform {
   /** What stands at the start of the source and decides how the rest is transformed. */
   readonly headerSize: number;
   readonly plan: (header: Uint8Array) => TransformPlan;
-  readonly start: (plan: TransformPlan) => PieceRunner;
+  readonly start: (plan: RunnerPlan) => PieceRunner;
+  /** Where the target is hashed: beside the cipher, or in this thread where the runner's has more to do than this one. */
+  readonly targetHash: "runner" | "here";
   /** SHA-256 when not given. */
   readonly sourceAlgorithm?: DigestAlgorithm | undefined;
   readonly targetAlgorithm?: DigestAlgorithm | undefined;
@@ -75,7 +77,8 @@ class FileRun {
   readonly #source: FileHandle;
   readonly #target: FileHandle;
   readonly #hashIn: ReturnType<typeof newHasher>;
-  readonly #hashOut: ReturnType<typeof newHasher>;
+  /** `undefined` where the runner hashes. */
+  readonly #hashOut: ReturnType<typeof newHasher> | undefined;
   readonly #pieces = new PiecePool();
   #passed: Promise<unknown> = Promise.resolve();
   #lastWrite = Promise.resolve();
@@ -85,7 +88,7 @@ class FileRun {
   constructor(request: FileTransform, source: FileHandle, target: FileHandle) {
     this.#request = request;
     this.#hashIn = newHasher(request.sourceAlgorithm);
-    this.#hashOut = newHasher(request.targetAlgorithm);
+    this.#hashOut = request.targetHash === "here" ? newHasher(request.targetAlgorithm) : undefined;
     this.#source = source;
     this.#target = target;
   }
@@ -97,19 +100,22 @@ class FileRun {
     this.#hashIn.update(header);
     const chosen = plan(header);
     if (prefix.length > 0) {
-      this.#hashOut.update(prefix);
+      this.#hashOut?.update(prefix);
       await writeAll(this.#target, prefix, 0, this.#request.targetPath);
       this.#written = prefix.length;
     }
-    const runner = start(chosen);
+    const hashOutput = { algorithm: this.#request.targetAlgorithm, prefix };
+    const runner = start(this.#hashOut === undefined ? { ...chosen, hashOutput } : chosen);
     try {
       await this.#transform(runner, shapeOf(chosen));
     } finally {
       runner.close();
     }
+    const digest = this.#hashOut?.digest() ?? this.#results.outputDigest;
+    if (digest === undefined) throw new InternalError({ message: "a runner ended without the digest of its output" });
     return {
       source: { digest: this.#hashIn.digest(), size: sourceSize },
-      target: { digest: this.#hashOut.digest(), size: this.#written },
+      target: { digest, size: this.#written },
       results: this.#results,
     };
   }
@@ -161,7 +167,7 @@ class FileRun {
   async #take({ piece, written, results }: PieceResult): Promise<void> {
     if (results !== undefined) this.#results = { ...this.#results, ...results };
     const output = new Uint8Array(piece.output, 0, written);
-    this.#hashOut.update(output);
+    this.#hashOut?.update(output);
     const done = this.#pass(piece, output, results === undefined ? "inner" : "last");
     done.catch((cause: unknown) => this.#pieces.stop(cause));
     this.#passed = Promise.all([this.#passed, done]);

@@ -43,6 +43,8 @@ export async function encryptFile(encryption: LayerEncryption, request: FileRequ
     headerSize: 0,
     plan: () => transform,
     start: starter(request.threads, size),
+    // The runner of a CTR layer has two MACs to compute already.
+    targetHash: transform.kind === "seal-chunks" ? "runner" : "here",
     prefix: head,
     sizeError: (got) => sizeMismatch(size, got),
   });
@@ -78,6 +80,7 @@ export async function decryptFile(decryption: LayerDecryption, request: DecryptF
       headerSize,
       plan: afterHeader,
       start: starter(threads, size),
+      targetHash: "here",
       prefix: new Uint8Array(0),
       observer,
       sizeError: (got) =>

@@ -25,10 +25,12 @@ export type TransformPlan = { readonly engine: Engine } & (
   | { readonly kind: "open-untagged"; readonly layerKey: Uint8Array; readonly nonce: Uint8Array; readonly mac: Uint8Array }
 );
 
-/** What a transform knows at its end, beyond its output: the MAC and the segment tags of a sealed CTR layer. */
+/** What is known at the end, beyond the output: digests, the MAC and the segment tags of a sealed CTR layer. */
 export interface TransformResults {
   /** Digest of what a layer uncompresses to. */
   readonly uncompressed?: Digest | undefined;
+  /** Digest of the prefix and all output, where the runner was asked to hash it. */
+  readonly outputDigest?: Digest | undefined;
   readonly mac?: Uint8Array | undefined;
   readonly tags?: Uint8Array | undefined;
 }

@@ -1,3 +1,4 @@
+import { newHasher, type DigestAlgorithm } from "../bytes/index.ts";
 import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
 import { uncompressedHasher, type Compression, type UncompressedHasher } from "./uncompressed.ts";
 
@@ -23,7 +24,15 @@ export interface PieceResult {
 }
 
 /** What a runner does: a cipher's transform, or hashing what a layer uncompresses to, which writes nothing. */
-export type RunnerPlan = TransformPlan | { readonly kind: "hash-uncompressed"; readonly compression: Compression };
+export type RunnerPlan =
+  | (TransformPlan & { readonly hashOutput?: OutputHash | undefined })
+  | { readonly kind: "hash-uncompressed"; readonly compression: Compression };
+
+/** The runner also hashes what it writes, behind a prefix that it does not write; the digest is in its results. */
+export interface OutputHash {
+  readonly algorithm: DigestAlgorithm | undefined;
+  readonly prefix: Uint8Array;
+}
 
 /** One transform at work, here or in another thread; requests are answered in their order. */
 export interface PieceRunner {
@@ -39,12 +48,16 @@ export type PieceWork = (request: PieceRequest) => PieceResult | Promise<PieceRe
 export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   if (plan.kind === "hash-uncompressed") return hashWork(uncompressedHasher(plan.compression));
   const transform = await buildTransform(plan);
+  const hasher = plan.hashOutput === undefined ? undefined : newHasher(plan.hashOutput.algorithm);
+  if (plan.hashOutput !== undefined) hasher?.update(plan.hashOutput.prefix);
   return ({ piece, length, position }) => {
     const input = new Uint8Array(piece.input, 0, length);
     const output = new Uint8Array(piece.output);
-    if (position === "inner") return { piece, written: transform.transform(input, output) };
-    const written = transform.finish(input, output);
-    return { piece, written, results: transform.results?.() ?? {} };
+    const written = position === "inner" ? transform.transform(input, output) : transform.finish(input, output);
+    hasher?.update(output.subarray(0, written));
+    if (position === "inner") return { piece, written };
+    const outputDigest = hasher?.digest();
+    return { piece, written, results: { ...transform.results?.(), ...(outputDigest === undefined ? {} : { outputDigest }) } };
   };
 }
 
