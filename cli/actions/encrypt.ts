@@ -23,6 +23,7 @@ export interface EncryptOptions extends FromFileOptions, RegistryFlags, Recipien
   readonly signKey?: string;
   readonly stripHistory?: boolean;
   readonly convergent?: string;
+  readonly pad?: boolean;
   readonly engine?: string;
   readonly dryRun?: boolean;
 }
@@ -31,6 +32,8 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
   const recipients = [...(options.recipient ?? []), ...(options.encryptionKey ?? [])];
   if (recipients.length === 0)
     throw usage("no recipient was named", "give at least one -r, for example -r jwe:team.pub or -r kbs:///default/app-key");
+  if (options.pad === true && options.convergent !== undefined)
+    throw usage("--pad does not go with --convergent", "equal layers could no longer be found equal before they are padded");
   const cipher = cipherOf(options);
   const engine = engineOf(options.engine);
   const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
@@ -76,6 +79,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
           engine,
           mode,
           profile: options.profile === "coco" || options.profile === "ocicrypt" ? options.profile : undefined,
+          padding: options.pad === true ? "padme" : "none",
           history: options.stripHistory === true ? "strip" : "keep",
           convergentSecret: options.convergent === undefined ? undefined : await readSmallFile(options.convergent, "convergent secret"),
           ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),

@@ -3,6 +3,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { policyEngines } from "../policy-engines.ts";
 import { formatTable } from "../table.ts";
 
 const maxPolicy = 1 << 20;
@@ -19,6 +20,8 @@ export const policySet: Action<KbsOptions & { readonly id: string; readonly reso
   const text = (await readSmallFile(file, "policy", maxPolicy)).toString("utf8");
   const language = languageOf(text);
   const { id, resources } = options;
+  // What the service would refuse is told before anything is sent, with the place in the text.
+  policyEngines.find((engine) => engine.language === language)?.compileRelease(text, id);
   if (options.dryRun !== true)
     await withAdmin(shell, options, ({ policies }) => policies.put({ id, language, text, resources, signal: shell.signal }));
   await shell.result(`${options.dryRun === true ? "would set" : "set"} policy ${id} (${language}) on ${resources ?? "all resources"}`, {
@@ -87,12 +90,19 @@ export const attestationGet: Action<KbsOptions> = async (shell, [id = "default_c
   await shell.result(policy.text.trimEnd(), policy);
 };
 
-export const referenceSet: Action<KbsOptions & { readonly expires?: string }> = async (shell, [name = "", ...values], options) => {
-  if (values.length === 0) throw usage("no value was given", `ociseal kbs reference set ${name} VALUE…`);
+export const referenceSet: Action<KbsOptions & { readonly expires?: string; readonly value?: string }> = async (
+  shell,
+  [name = "", ...values],
+  options,
+) => {
+  const { value: text } = options;
+  if ((values.length === 0) === (text === undefined))
+    throw usage("give values, or one JSON value with --value", `ociseal kbs reference set ${name} VALUE…`);
+  const value = text === undefined ? values : parseJson(text, { maxBytes: maxPolicy, maxDepth: 8, subject: "--value" });
   const expiresAt = options.expires === undefined ? undefined : new Date(options.expires);
   if (expiresAt !== undefined && Number.isNaN(expiresAt.getTime())) throw usage("--expires takes a moment like 2027-01-31T12:00:00Z");
-  await withAdmin(shell, options, ({ references }) => references.set({ [name]: values }, { expiresAt, signal: shell.signal }));
-  await shell.result(`set ${values.length} value(s) of ${name}`, { name, values });
+  await withAdmin(shell, options, ({ references }) => references.set({ [name]: value }, { expiresAt, signal: shell.signal }));
+  await shell.result(`set ${name}`, { name, value });
 };
 
 export const referenceList: Action<KbsOptions> = async (shell, _args, options) => {

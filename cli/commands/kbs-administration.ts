@@ -64,7 +64,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
     .description("upload a resource policy: JSON, or Rego as Trustee's clients write it")
     .option("--id <id>", "its name; resource-policy is the one that Trustee knows", "resource-policy")
     .option("--resources <pattern>", "the resources it governs, for example default/app-key/*; all unless told")
-    .option("--dry-run", "only read the file")
+    .option("--dry-run", "compile it here, and send nothing")
     .addHelpText("after", examples("  ociseal kbs policy set release.json --id app --resources 'default/app-key/*' --admin-token token"))
     .action(launcher.launch(async () => (await load()).policySet));
   withAdmin(policy.command("get [id]"))
@@ -103,6 +103,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
     withAdmin(reference.command("set <name> [values...]"))
       .description("register the values of a name")
       .option("--expires <time>", "forget them then (RFC 3339)")
+      .option("--value <json>", "one JSON value instead of a list of texts, for example 4 or true")
       .addHelpText("after", examples("  ociseal kbs reference set launch_digest abcd… --admin-token token"))
       .action(launcher.launch(async () => (await load()).referenceSet));
     withAdmin(reference.command("list"))

@@ -160,7 +160,11 @@ function componentError(part: Part): Error {
   const edge = /^[._-]/.test(text) ? 0 : /[._-]$/.test(text) ? text.length - 1 : undefined;
   if (edge !== undefined) return nameError(part, edge, "each part of a repository begins and ends with a letter or digit");
   const doubled = /\.[._-]|___|_[.-]|-[._]/.exec(text);
-  return nameError(part, doubled === null ? 0 : doubled.index + doubled[0].length - 1, "only one dot, one or two underscores, or dashes may stand between letters and digits");
+  return nameError(
+    part,
+    doubled === null ? 0 : doubled.index + doubled[0].length - 1,
+    "only one dot, one or two underscores, or dashes may stand between letters and digits",
+  );
 }
 
 function parseTagPart(part: Part, name: Part): string {

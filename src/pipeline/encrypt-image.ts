@@ -33,6 +33,8 @@ export interface EncryptRequest {
   readonly engine?: Engine | undefined;
   /** Convergent encryption under a tenant's secret of at least 32 bytes. */
   readonly convergentSecret?: Uint8Array | undefined;
+  /** `padme` hides the exact sizes of layers, for at most 12 % more bytes; not with `convergentSecret`. */
+  readonly padding?: "none" | "padme" | undefined;
   /** `strip` removes the build history from the configuration, which changes the image ID. */
   readonly history?: "keep" | "strip" | undefined;
   /** Refuses to move the name unless these readers would open the result. */
@@ -78,7 +80,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   const abort = new AbortController();
   const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
-  const { engine, convergentSecret, onProgress } = request;
+  const { engine, convergentSecret, onProgress, padding } = request;
   const transfer = { from, to: to.store, onProgress };
   const threads = new CipherThreads();
 
@@ -89,7 +91,9 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
     const config = await writeConfig(request, manifest.config, { signal });
     const layers = await work.map(manifest.layers, (layer, i) => {
       if (plan.positions.has(i)) {
-        return work.run(() => transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret, threads }, { signal }));
+        return work.run(() =>
+          transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret, threads, padding }, { signal }),
+        );
       }
       return work.run(async () => {
         await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });

@@ -1,6 +1,15 @@
 import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import { ToolError } from "../errors/index.ts";
-import { openFile, sealFile, sealLayer, type OpenedLayer, type SealRequest } from "../layer/index.ts";
+import {
+  openFile,
+  padLayer,
+  paddedSize,
+  sealFile,
+  sealLayer,
+  type OpenedLayer,
+  type PlainLayer,
+  type SealRequest,
+} from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore, CopyEvent, LayoutStore } from "../store/index.ts";
 
@@ -12,25 +21,33 @@ export interface LayerTransfer {
 
 const maxAttempts = 3;
 
+export interface SealTransfer extends SealRequest {
+  readonly layer: Descriptor;
+  /** `padme` hides the exact size: padding goes inside the compressed stream, so the diffID stays. */
+  readonly padding?: "none" | "padme" | undefined;
+}
+
 /** Encrypts one layer on its way from store to store. Returns the sealed layer's descriptor. */
-export async function transferSealed(
-  transfer: LayerTransfer,
-  request: SealRequest & { readonly layer: Descriptor },
-  options: CallOptions,
-): Promise<Descriptor> {
+export async function transferSealed(transfer: LayerTransfer, request: SealTransfer, options: CallOptions): Promise<Descriptor> {
   const { from, to } = transfer;
-  const { layer } = request;
+  const { layer, padding = "none" } = request;
   return retrying(transfer, layer, options, async () => {
     // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
-    const sealing = await sealLayer(request, options);
-    const path = from.localPath(layer);
+    const sealing = await sealLayer(padding === "padme" ? { ...request, layer: padded(layer) } : request, options);
+    const path = padding === "none" ? from.localPath(layer) : undefined;
     if (path !== undefined && stages(to))
       return onDisk(transfer, layer, to, options, (files) => sealFile(sealing, { sourcePath: path, ...files }));
     const source = await from.fetch(layer, options);
-    const ciphertext = compose(source, observed(transfer, layer), sealing.stage);
+    const pad = padding === "padme" ? [padLayer(layer.mediaType, layer.size)] : [];
+    const ciphertext = compose(source, observed(transfer, layer), ...pad, sealing.stage);
     const address = await ingest(to, ciphertext, sealing.size, options);
     return sealing.finish(address);
   });
+}
+
+/** What the layer becomes: larger, and of a digest that is known at its end. */
+function padded({ mediaType, size, annotations }: Descriptor): PlainLayer {
+  return { mediaType, size: paddedSize(mediaType, size), annotations };
 }
 
 export interface OpenTransfer {

@@ -134,6 +134,17 @@ describe("encrypting an image", () => {
     expect(await to.tags()).toEqual([]);
   });
 
+  it("hides exact sizes on request; what it unpacks to stays", async () => {
+    const image = await layered("a", "longer text");
+    for (const cipher of ["AES_256_GCM_C2SP_CHUNKED_V1", "AES_256_CTR_HMAC_SHA256"] as const) {
+      const [plain, padded] = [await encrypted(image, { cipher }), await encrypted(image, { cipher, padding: "padme" })];
+      const sizes = async ({ to, root }: typeof plain) => (await readManifest(to, root)).manifest.layers.map(({ size }) => size);
+      expect(await sizes(padded)).not.toEqual(await sizes(plain));
+      // Opening compares every diffID.
+      expect(await codeOf(open(padded.to, padded.root))).toBe("no error");
+    }
+  });
+
   it("removes the history on request", async () => {
     const image = await layered("a");
     const { to, root } = await encrypted(image, { history: "strip" });

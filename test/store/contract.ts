@@ -13,11 +13,6 @@ export interface StoreUnderTest {
   readonly end: () => Promise<void>;
 }
 
-export interface ContractTraits {
-  /** Whether content lives longer than the image that it was put with; a registry may collect it. */
-  readonly blobsWithoutManifest?: "kept" | "unknown";
-}
-
 const missing: Descriptor = { mediaType: mediaTypes.manifest, digest: `sha256:${"0".repeat(64)}`, size: 10 };
 
 /** The code of what a promise fails with. */
