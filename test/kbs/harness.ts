@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync } from "node:crypto";
 import { request } from "node:http";
 import { sampleAttester } from "../../src/attestation/index.ts";
 import {
