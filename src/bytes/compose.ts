@@ -9,8 +9,8 @@ export type ByteStage = (source: Chunks) => Chunks;
 /** What crosses room borders. Who receives one reads it to the end or destroys it. */
 export type ByteStream = Readable;
 
-/** Chunks that a composed stream reads ahead. */
-const bufferedChunks = 8;
+/** Chunks that a composed stream reads ahead; of more, a failure would throw away some that were good and paid for. */
+const bufferedChunks = 1;
 
 /**
  * Joins stages to a source. The result ends with the error of whichever part failed first.
