@@ -5,6 +5,7 @@ import { CipherError } from "./errors.ts";
 import { shapeOf, type TransformPlan, type TransformResults } from "./plan.ts";
 import type { Piece, PieceResult, PieceRunner, RunnerPlan } from "./runner.ts";
 import type { TransformShape } from "./transform.ts";
+import type { Compression } from "./uncompressed.ts";
 
 /** A file turned into another, piece by piece: reading and hashing here, the cipher wherever the runner runs. */
 export interface FileTransform {
@@ -22,10 +23,10 @@ export interface FileTransform {
   /** SHA-256 when not given. */
   readonly sourceAlgorithm?: DigestAlgorithm | undefined;
   readonly targetAlgorithm?: DigestAlgorithm | undefined;
+  /** Beside the cipher, also hash what the output uncompresses to. */
+  readonly uncompress?: Compression | undefined;
   /** What is written before the transform's output. */
   readonly prefix: Uint8Array;
-  /** Takes each piece of output, as input, once it is written and hashed, and gives the piece back. */
-  readonly observer?: PieceRunner | undefined;
   /** Told the bytes read of each piece. */
   readonly progress?: ((size: number) => void) | undefined;
   readonly sizeError: (got: number) => CipherError;
@@ -80,7 +81,6 @@ class FileRun {
   /** `undefined` where the runner hashes. */
   readonly #hashOut: ReturnType<typeof newHasher> | undefined;
   readonly #pieces = new PiecePool();
-  #passed: Promise<unknown> = Promise.resolve();
   #lastWrite = Promise.resolve();
   #written = 0;
   #results: TransformResults = {};
@@ -94,7 +94,7 @@ class FileRun {
   }
 
   async run(): Promise<FileTransformResult> {
-    const { headerSize, sourceSize, plan, prefix, start } = this.#request;
+    const { headerSize, sourceSize, plan, prefix, start, uncompress } = this.#request;
     const header = new Uint8Array(Math.min(headerSize, sourceSize));
     await this.#read(header, 0);
     this.#hashIn.update(header);
@@ -105,7 +105,7 @@ class FileRun {
       this.#written = prefix.length;
     }
     const hashOutput = { algorithm: this.#request.targetAlgorithm, prefix };
-    const runner = start(this.#hashOut === undefined ? { ...chosen, hashOutput } : chosen);
+    const runner = start({ ...chosen, uncompress, ...(this.#hashOut === undefined ? { hashOutput } : {}) });
     try {
       await this.#transform(runner, shapeOf(chosen));
     } finally {
@@ -149,12 +149,12 @@ class FileRun {
       }
       await this.#expectEnd();
       await results;
-      await this.#passed;
+      await this.#lastWrite;
     } finally {
       this.#pieces.stop(new InternalError({ message: "a piece was asked for after the end" }));
       // The files stay open until nothing uses them any more.
-      await Promise.allSettled([results, this.#lastWrite]);
-      await Promise.allSettled([this.#passed]);
+      await Promise.allSettled([results]);
+      await Promise.allSettled([this.#lastWrite]);
     }
   }
 
@@ -168,27 +168,18 @@ class FileRun {
     if (results !== undefined) this.#results = { ...this.#results, ...results };
     const output = new Uint8Array(piece.output, 0, written);
     this.#hashOut?.update(output);
-    const done = this.#pass(piece, output, results === undefined ? "inner" : "last");
+    const done = this.#write(piece, output);
     done.catch((cause: unknown) => this.#pieces.stop(cause));
-    this.#passed = Promise.all([this.#passed, done]);
-    this.#passed.catch(() => undefined);
+    this.#lastWrite = done;
   }
 
-  /** Writes, shows to the observer and gives back, each in the order of the pieces. */
-  async #pass(piece: Piece, output: Uint8Array, position: "inner" | "last"): Promise<void> {
+  /** Writes behind what came before, and gives the piece back. */
+  async #write(piece: Piece, output: Uint8Array): Promise<void> {
     const start = this.#written;
     this.#written += output.length;
-    const written = this.#lastWrite.then(() => writeAll(this.#target, output, start, this.#request.targetPath));
-    this.#lastWrite = written;
-    await written;
-    const { observer } = this.#request;
-    if (observer === undefined) {
-      this.#pieces.give(piece);
-      return;
-    }
-    const seen = await observer.run({ piece: { input: piece.output, output: piece.input }, length: output.length, position });
-    if (seen.results !== undefined) this.#results = { ...this.#results, ...seen.results };
-    this.#pieces.give({ input: seen.piece.output, output: seen.piece.input });
+    await this.#lastWrite;
+    await writeAll(this.#target, output, start, this.#request.targetPath);
+    this.#pieces.give(piece);
   }
 
   async #read(into: Uint8Array, start: number): Promise<void> {

@@ -69,35 +69,28 @@ export interface DecryptedFile extends FileAddresses {
 export async function decryptFile(decryption: LayerDecryption, request: DecryptFileRequest): Promise<DecryptedFile> {
   const { compression, targetPath, threads } = request;
   const { headerSize, ciphertextSize: size, afterHeader, verified } = decryption.plan;
-  const observer =
-    compression === undefined || compression === "none" || verified === "at-end"
-      ? undefined
-      : starter(threads, size)({ kind: "hash-uncompressed", compression });
-  try {
-    const { source, target, results } = await transformFile({
-      ...request,
-      sourceSize: size,
-      headerSize,
-      plan: afterHeader,
-      start: starter(threads, size),
-      targetHash: "here",
-      prefix: new Uint8Array(0),
-      observer,
-      sizeError: (got) =>
-        got > size
-          ? trailing(`the encrypted layer goes on after ${size} bytes, its end`)
-          : truncated(`the encrypted layer ended after ${got} bytes (expected ${size})`),
-    });
-    const later =
-      compression === "none"
-        ? target.digest
-        : verified === "at-end" && compression !== undefined
-          ? await hashStaged(targetPath, compression)
-          : undefined;
-    return { plaintext: target, ciphertext: source, uncompressed: results.uncompressed ?? later };
-  } finally {
-    observer?.close();
-  }
+  const uncompress = compression === "none" || verified === "at-end" ? undefined : compression;
+  const { source, target, results } = await transformFile({
+    ...request,
+    sourceSize: size,
+    headerSize,
+    plan: afterHeader,
+    start: starter(threads, size),
+    uncompress,
+    targetHash: "here",
+    prefix: new Uint8Array(0),
+    sizeError: (got) =>
+      got > size
+        ? trailing(`the encrypted layer goes on after ${size} bytes, its end`)
+        : truncated(`the encrypted layer ended after ${got} bytes (expected ${size})`),
+  });
+  const later =
+    compression === "none"
+      ? target.digest
+      : verified === "at-end" && compression !== undefined
+        ? await hashStaged(targetPath, compression)
+        : undefined;
+  return { plaintext: target, ciphertext: source, uncompressed: results.uncompressed ?? later };
 }
 
 /** Hashes what a staged, verified layer uncompresses to; removes it when it does not. */

@@ -1,6 +1,6 @@
 import { newHasher, type DigestAlgorithm } from "../bytes/index.ts";
 import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
-import { uncompressedHasher, type Compression, type UncompressedHasher } from "./uncompressed.ts";
+import { uncompressedHasher, type Compression } from "./uncompressed.ts";
 
 /** Memory of one piece on its way: input, and room for the output. Whoever holds it may use it; it is handed over, not shared. */
 export interface Piece {
@@ -23,10 +23,12 @@ export interface PieceResult {
   readonly results?: TransformResults | undefined;
 }
 
-/** What a runner does: a cipher's transform, or hashing what a layer uncompresses to, which writes nothing. */
-export type RunnerPlan =
-  | (TransformPlan & { readonly hashOutput?: OutputHash | undefined })
-  | { readonly kind: "hash-uncompressed"; readonly compression: Compression };
+/** What a runner does: a cipher's transform, and, beside it, what its output is to be hashed for. */
+export type RunnerPlan = TransformPlan & {
+  readonly hashOutput?: OutputHash | undefined;
+  /** The output is a layer stored so: also hash what it uncompresses to. Only of plans that write verified plaintext. */
+  readonly uncompress?: Compression | undefined;
+};
 
 /** The runner also hashes what it writes, behind a prefix that it does not write; the digest is in its results. */
 export interface OutputHash {
@@ -42,29 +44,28 @@ export interface PieceRunner {
 }
 
 /** What a runner's thread holds for one plan. */
-export type PieceWork = (request: PieceRequest) => PieceResult | Promise<PieceResult>;
+export type PieceWork = (request: PieceRequest) => Promise<PieceResult>;
 
 /** Builds what a plan asks for; in whichever thread. */
 export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
-  if (plan.kind === "hash-uncompressed") return hashWork(uncompressedHasher(plan.compression));
   const transform = await buildTransform(plan);
   const hasher = plan.hashOutput === undefined ? undefined : newHasher(plan.hashOutput.algorithm);
   if (plan.hashOutput !== undefined) hasher?.update(plan.hashOutput.prefix);
-  return ({ piece, length, position }) => {
+  const uncompressed = plan.uncompress === undefined ? undefined : uncompressedHasher(plan.uncompress);
+  return async ({ piece, length, position }) => {
     const input = new Uint8Array(piece.input, 0, length);
     const output = new Uint8Array(piece.output);
     const written = position === "inner" ? transform.transform(input, output) : transform.finish(input, output);
-    hasher?.update(output.subarray(0, written));
+    const fresh = output.subarray(0, written);
+    hasher?.update(fresh);
+    await uncompressed?.update(fresh);
     if (position === "inner") return { piece, written };
-    const outputDigest = hasher?.digest();
-    return { piece, written, results: { ...transform.results?.(), ...(outputDigest === undefined ? {} : { outputDigest }) } };
-  };
-}
-
-function hashWork(hasher: UncompressedHasher): PieceWork {
-  return async ({ piece, length, position }) => {
-    await hasher.update(new Uint8Array(piece.input, 0, length));
-    return position === "inner" ? { piece, written: 0 } : { piece, written: 0, results: { uncompressed: await hasher.digest() } };
+    const results: TransformResults = {
+      ...transform.results?.(),
+      ...(hasher === undefined ? {} : { outputDigest: hasher.digest() }),
+      ...(uncompressed === undefined ? {} : { uncompressed: await uncompressed.digest() }),
+    };
+    return { piece, written, results };
   };
 }
 
