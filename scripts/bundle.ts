@@ -37,7 +37,14 @@ export async function bundleCommandLine(root: string, folder: string): Promise<v
       if (log.code !== "INEFFECTIVE_DYNAMIC_IMPORT") report(level, log);
     },
   });
-  const { output } = await build.write({ dir: folder, format: "esm", entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" });
+  const { output } = await build.write({
+    dir: folder,
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name]-[hash].js",
+    // Names stay, for stack traces; the package stays under 2 MB.
+    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+  });
   await build.close();
   const modules = output.flatMap((chunk) => (chunk.type === "chunk" ? chunk.moduleIds : []));
   writeFileSync(join(folder, "LICENSES.txt"), licences(modules));
