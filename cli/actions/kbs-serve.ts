@@ -36,7 +36,11 @@ interface ServeOptions {
   readonly collateral?: string;
   readonly fetchCollateral?: boolean;
   readonly appraisalPolicy?: string;
+  readonly adminTokenOut?: string;
 }
+
+/** Long enough to set up what administers from then on. */
+const firstTokenSeconds = 24 * 3600;
 
 /** Serves until interrupted; being interrupted is the normal end. */
 export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
@@ -53,6 +57,12 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
     const { adminToken } = server;
     const adminTokenFile = adminToken === undefined ? undefined : join(options.data ?? ".", "admin.token");
     if (adminToken !== undefined && adminTokenFile !== undefined) await writeWholeFile(adminTokenFile, `${adminToken}\n`, { mode: 0o600 });
+    const { adminTokenOut } = options;
+    if (adminTokenOut !== undefined) {
+      const token = server.issueAdminToken({ subject: "first-administrator", role: "admin", lifetimeSeconds: firstTokenSeconds });
+      await writeWholeFile(adminTokenOut, `${token}\n`, { mode: 0o600 });
+      shell.note(`an administration token for one day is in ${adminTokenOut}; issue others with ociseal kbs token`);
+    }
     if (settings.mode === "development")
       shell.warn("development mode: the sample TEE, which proves nothing, gets every key while no policy is set");
     const document = {

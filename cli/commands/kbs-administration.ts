@@ -161,6 +161,12 @@ export function registerKbsOperations(kbs: Command, launcher: Launcher): void {
     .addHelpText("after", examples("  ociseal kbs config check kbs.toml"))
     .action(launcher.launch(async () => (await import("../actions/kbs-config.ts")).configCheck));
 
+  withAdmin(kbs.command("import <dir>"))
+    .description("take resources, policies and reference values over from a Trustee data folder")
+    .option("--dry-run", "only list what there is")
+    .addHelpText("after", examples("  ociseal kbs import /opt/confidential-containers/storage --admin-token token"))
+    .action(launcher.launch(async () => (await import("../actions/kbs-import.ts")).kbsImport));
+
   withShared(kbs.command("backup <file>"))
     .description("write everything that a store holds, encrypted as it is, to a file")
     .requiredOption("--config <file>", "configuration that names the store")

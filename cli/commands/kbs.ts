@@ -13,6 +13,7 @@ export function registerKbs(program: Command, launcher: Launcher): void {
     .option("--collateral <path>", "verify TDX, SGX and SNP evidence with this collateral")
     .option("--fetch-collateral", "verify TDX, SGX and SNP evidence with collateral from Intel and AMD")
     .option("--appraisal-policy <file>", "attestation policy that hardware evidence must satisfy")
+    .option("--admin-token-out <file>", "write an administration token for one day: the first step of a new service")
     .option("--dev", "development: sample TEE allowed, admin token generated, loopback only")
     .addHelpText("after", "\nExamples:\n  ociseal kbs serve --dev --data ./kbs\n  ociseal kbs serve --config /etc/ociseal/kbs.toml")
     .action(launcher.launch(async () => (await import("../actions/kbs-serve.ts")).kbsServe));

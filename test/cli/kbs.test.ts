@@ -1,0 +1,93 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ociseal, startServer, type Outcome } from "./run.ts";
+
+let folder: string;
+let kbs: Awaited<ReturnType<typeof startServer>>;
+let url: string;
+const admin = (...args: string[]): Promise<Outcome> => ociseal(["kbs", ...args, "--kbs", url, "--admin-token", "token"], { cwd: folder });
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ociseal-kbs-"));
+  kbs = await startServer(["kbs", "serve", "--data", "kbs", "--listen", "127.0.0.1:0", "--admin-token-out", "token"], { cwd: folder });
+  url = kbs.ready["listening"] ?? "";
+});
+
+afterAll(async () => {
+  expect(await kbs.stop()).toBe(0);
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function ok(...args: string[]): Promise<string> {
+  const outcome = await admin(...args);
+  expect(outcome, outcome.stderr).toMatchObject({ status: 0 });
+  return outcome.stdout;
+}
+
+describe("a production service and its operator", () => {
+  it("begins with one token, and hands out narrower ones", async () => {
+    const token = await ok("token", "--subject", "ci", "--role", "ci", "--grant", "resource:create,resource:confirm:default/ci/**");
+    await writeFile(join(folder, "ci.token"), token);
+    const put = (uri: string) =>
+      ociseal(["kbs", "resource", "put", uri, "token", "--if-absent", "--kbs", url, "--admin-token", "ci.token"], { cwd: folder });
+    expect(await put("kbs:///default/ci/one")).toMatchObject({ status: 0 });
+    expect(await put("kbs:///default/other/one")).toMatchObject({ status: 5 });
+  });
+
+  it("keeps keys: create, list, rotate, disable, enable", async () => {
+    await ok("key", "create", "kbs:///default/kek/app", "--rotation-days", "30");
+    expect(await ok("key", "list", "--prefix", "default/kek")).toContain("kbs:///default/kek/app");
+    expect(await ok("key", "rotate", "kbs:///default/kek/app", "--dry-run")).toContain("version 2");
+    await ok("key", "rotate", "kbs:///default/kek/app");
+    await ok("key", "disable", "kbs:///default/kek/app", "--key-version", "1");
+    const shown = JSON.parse(await ok("key", "show", "kbs:///default/kek/app", "--json")) as { versions: { state: string }[] };
+    expect(shown.versions.map(({ state }) => state).toSorted()).toEqual(["disabled", "enabled"]);
+    await ok("key", "enable", "kbs:///default/kek/app", "--key-version", "1");
+  });
+
+  it("says beforehand whom a policy lets in, and refuses one that it does not understand", async () => {
+    await writeFile(join(folder, "policy.json"), JSON.stringify({ version: 1, tee: ["snp"], allowed_measurements: ["ab".repeat(48)] }));
+    await ok("policy", "set", "policy.json", "--id", "app", "--resources", "default/kek/*");
+    expect(await ok("policy", "list")).toContain("default/kek/*");
+    const claims = (measurement: string) => ({
+      submods: { cpu0: { "ear.status": "affirming", "ear.veraison.annotated-evidence": { snp: { measurement, debug: false } } } },
+    });
+    await writeFile(join(folder, "good.json"), JSON.stringify(claims("ab".repeat(48))));
+    await writeFile(join(folder, "bad.json"), JSON.stringify(claims("cd".repeat(48))));
+    expect(await ok("policy", "evaluate", "kbs:///default/kek/app", "--claims", "good.json")).toContain("allowed by app");
+    const denied = await admin("policy", "evaluate", "kbs:///default/kek/app", "--claims", "bad.json");
+    expect(denied).toMatchObject({ status: 5 });
+    expect(denied.stdout).toContain("not among the 1 allowed");
+    await writeFile(join(folder, "wrong.rego"), "package policy\nallow if { http.send({}) }\n");
+    const refused = await admin("policy", "set", "wrong.rego", "--dry-run", "--json");
+    expect(refused).toMatchObject({ status: 2 });
+    expect(refused.stdout).toContain('"line":2');
+  });
+
+  it("registers reference values of any JSON type", async () => {
+    await ok("reference", "set", "svn", "1", "2");
+    await ok("reference", "set", "major_version", "--value", "1");
+    expect(JSON.parse(await ok("reference", "list", "--json"))).toMatchObject({
+      values: expect.arrayContaining([expect.objectContaining({ name: "major_version", value: 1 })]) as unknown,
+    });
+  });
+
+  it("takes over what a Trustee folder holds", async () => {
+    const resource = join(folder, "trustee/repository/default/key");
+    await mkdir(resource, { recursive: true });
+    await writeFile(join(resource, "old"), "the old secret");
+    const listed = await admin("import", "trustee", "--dry-run");
+    expect(listed, listed.stderr).toMatchObject({ status: 0 });
+  });
+
+  it("has an audit log that is whole, and exports it", async () => {
+    expect(await ok("audit", "verify")).toContain("intact");
+    const lines = (await ok("audit", "export")).trim().split("\n");
+    expect(lines.length).toBeGreaterThan(5);
+    expect(lines.map((line) => (JSON.parse(line) as { seq: number }).seq)).toEqual(lines.map((_, i) => i + 1));
+    expect(await readFile(join(folder, "token"), "utf8")).not.toBe("");
+    expect(lines.join("\n")).not.toContain((await readFile(join(folder, "token"), "utf8")).trim());
+  });
+});
