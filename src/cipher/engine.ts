@@ -28,6 +28,12 @@ export async function loadEngine(engine: Engine): Promise<AesEngine> {
 
 const { tagSize } = chunkLayout;
 
+/**
+ * Bytes of CTR that OpenSSL is given at once. Node makes a new buffer for the answer to each call: those of half a MiB come
+ * from the kernel, page by page, and cost three times what the cipher does.
+ */
+const ctrStep = 1 << 14;
+
 const nodeEngine: AesEngine = {
   gcmKey(key) {
     // A KeyObject, not raw bytes: with raw bytes Node 24 spends 20 to 30 µs per 16 KiB chunk instead of 9.
@@ -60,7 +66,11 @@ const nodeEngine: AesEngine = {
   },
   ctrStream(key, counterBlock) {
     const cipher = createCipheriv("aes-256-ctr", createSecretKey(key), counterBlock);
-    return { apply: (input, out) => out.set(cipher.update(input)) };
+    return {
+      apply(input, out) {
+        for (let at = 0; at < input.length; at += ctrStep) out.set(cipher.update(input.subarray(at, at + ctrStep)), at);
+      },
+    };
   },
 };
 
