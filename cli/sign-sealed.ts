@@ -1,13 +1,12 @@
 import type { KeyWrapper } from "../src/keywrap/index.ts";
 import type { Descriptor, ImageName } from "../src/oci/index.ts";
 import type { LayerReport } from "../src/pipeline/index.ts";
-import { attestSeal, loadSigner, signImageTree, type SignedImage, type SourceSignature } from "../src/signing/index.ts";
+import { attestSeal, signImageTree, type BoundReferrer, type SignedImage, type SourceSignature } from "../src/signing/index.ts";
 import type { ContentStore } from "../src/store/index.ts";
-import { readSmallFile } from "./files.ts";
 import { repositoryOf } from "./images.ts";
-import { cosignPassword } from "./password.ts";
 import { sealFacts } from "./seal-facts.ts";
 import type { Shell } from "./shell.ts";
+import { signerByName } from "./signing-keys.ts";
 
 /** What the seal attestation states besides where the image is. */
 export interface Sealed {
@@ -15,6 +14,7 @@ export interface Sealed {
   readonly layers: readonly LayerReport[];
   readonly wrappers: readonly KeyWrapper[];
   readonly sourceSignatures: readonly SourceSignature[];
+  readonly referrers: readonly BoundReferrer[];
 }
 
 /** Signs what a command made, before its name moves to it. */
@@ -25,16 +25,18 @@ export interface ResultSigner {
 
 /** Reads the key of `--sign-key`. Commands load this module only for that flag. */
 export async function openResultSigner(shell: Shell, file: string): Promise<ResultSigner> {
-  const pem = await readSmallFile(file, "signing key");
-  const signer = await loadSigner({ pem, source: file, password: cosignPassword(shell, file) });
+  const signer = await signerByName(shell, file);
   const call = { signal: shell.signal };
   const requestOf = (store: ContentStore, name: ImageName, target: Descriptor) => {
     return { store, target, reference: repositoryOf(name), signer, now: new Date() };
   };
   return {
     sign: (store, name, target) => signImageTree({ ...requestOf(store, name, target), format: "both" }, call),
-    async attest(store, name, target, { source, layers, wrappers, sourceSignatures }) {
-      await attestSeal({ ...requestOf(store, name, target), facts: sealFacts(source, layers, wrappers, sourceSignatures) }, call);
+    async attest(store, name, target, { source, layers, wrappers, sourceSignatures, referrers }) {
+      await attestSeal(
+        { ...requestOf(store, name, target), facts: { ...sealFacts(source, layers, wrappers, sourceSignatures), referrers } },
+        call,
+      );
     },
   };
 }

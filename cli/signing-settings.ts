@@ -3,13 +3,12 @@ import { join, resolve } from "node:path";
 import { formatImageName, type ImageName } from "../src/oci/index.ts";
 import {
   exactly,
-  loadPublicKey,
-  loadSigner,
   loadSigningConfig,
   loadTrustedRoot,
   matchingWhole,
   parsePolicy,
   publicGoodServices,
+  publicGoodTrustedRoot,
   tokenFromDeviceFlow,
   tokenFromGithub,
   type IdentityTokenSource,
@@ -22,8 +21,8 @@ import {
 } from "../src/signing/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
-import { cosignPassword } from "./password.ts";
 import type { Shell } from "./shell.ts";
+import { publicKeyByName, signerByName } from "./signing-keys.ts";
 
 /** Flags that say who signs. */
 export interface SignerOptions {
@@ -56,7 +55,7 @@ export async function signerOf(shell: Shell, options: SignerOptions): Promise<Im
       ? publicGoodServices
       : loadSigningConfig({ bytes: await readSmallFile(config, "signing config"), source: config, now: new Date() });
   if (key !== undefined) {
-    const signer = await loadSigner({ pem: await readSmallFile(key, "signing key"), source: key, password: cosignPassword(shell, key) });
+    const signer = await signerByName(shell, key);
     return tlog === "upload" || config !== undefined ? { ...signer, services } : signer;
   }
   if (tlog === "none") throw usage("without a key a signature only counts with a log entry", "leave --tlog none away, or give --key");
@@ -87,7 +86,11 @@ async function identityTokenOf(shell: Shell, file: string | undefined): Promise<
 }
 
 /** Who must have signed the image of this name. Throws `ERR_USAGE` when nothing says so, or two things do. */
-export async function requirementOf(options: VerifierOptions, name: ImageName): Promise<SignatoryRequirement | PolicyRequirement> {
+export async function requirementOf(
+  shell: Shell,
+  options: VerifierOptions,
+  name: ImageName,
+): Promise<SignatoryRequirement | PolicyRequirement> {
   const { key, certificateIdentity, certificateIdentityRegexp, policy, tlog } = options;
   if (tlog !== undefined && !logRules.has(tlog)) throw usage(`--tlog takes required, if-present or ignore, not ${tlog}`);
   const identity = certificateIdentity ?? certificateIdentityRegexp;
@@ -112,24 +115,19 @@ export async function requirementOf(options: VerifierOptions, name: ImageName): 
   if (key !== undefined) {
     return {
       kind: "keys",
-      keys: [loadPublicKey({ bytes: await readSmallFile(key, "public key"), source: key })],
+      keys: [await publicKeyByName(shell, key)],
       log: (tlog ?? "if-present") as LogRule,
       ...(root === undefined ? {} : { logAnchors: { kind: "trusted-root", root } }),
     };
   }
-  return certificateRequirement(options, root);
+  return certificateRequirement(options, root ?? (await publicGoodTrustedRoot()));
 }
 
-function certificateRequirement(options: VerifierOptions, root: TrustedRoot | undefined): SignatoryRequirement {
+function certificateRequirement(options: VerifierOptions, root: TrustedRoot): SignatoryRequirement {
   const { certificateIdentity, certificateIdentityRegexp, certificateOidcIssuer, tlog = "required" } = options;
   if (certificateIdentity !== undefined && certificateIdentityRegexp !== undefined)
     throw usage("give --certificate-identity or --certificate-identity-regexp, not both");
   if (certificateOidcIssuer === undefined) throw usage("an identity needs its issuer", "give --certificate-oidc-issuer URL");
-  if (root === undefined)
-    throw usage(
-      "nothing says which certificate authorities and logs to trust",
-      "give --trusted-root FILE (cosign trusted-root create writes one)",
-    );
   const subject = certificateIdentity === undefined ? matchingWhole(certificateIdentityRegexp ?? "") : exactly(certificateIdentity);
   return {
     kind: "certificate",

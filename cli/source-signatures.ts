@@ -1,5 +1,5 @@
 import type { Descriptor, ImageName } from "../src/oci/index.ts";
-import { keepSourceSignatures, listCompanions, type SourceSignature } from "../src/signing/index.ts";
+import { keepSourceSignatures, listCompanions, rebindReferrers, type BoundReferrer, type SourceSignature } from "../src/signing/index.ts";
 import type { ContentStore } from "../src/store/index.ts";
 import { usage } from "./errors.ts";
 import type { Shell } from "./shell.ts";
@@ -9,6 +9,7 @@ export interface SourceOptions {
   readonly sourceSignatures?: string;
   readonly sourcePolicy?: string;
   readonly sourceKey?: string;
+  readonly referrers?: boolean;
 }
 
 export interface Source {
@@ -21,7 +22,8 @@ export interface SourceSignatures {
   /** Verified before sealing; stated in the seal attestation. */
   readonly signatures: readonly SourceSignature[];
   /** Copies to the destination what shall follow. */
-  carry(destination: ContentStore): Promise<void>;
+  /** Gives what now refers to the sealed image: it belongs into the seal attestation, whose signature binds it. */
+  carry(destination: ContentStore, target: Descriptor): Promise<readonly BoundReferrer[]>;
 }
 
 /** Verifies, keeps or leaves behind, and says which. Throws what verifying throws: an unverified source is never sealed. */
@@ -39,14 +41,16 @@ export async function examineSource(shell: Shell, { store, name, root }: Source,
   const count = legacySignatures + bundles.length;
   if (mode !== "keep" && count > 0)
     shell.note(`${count} signature(s) of the source are left behind (--source-signatures keep copies them)`);
-  if (others.length > 0)
+  const follow = options.referrers === true;
+  if (others.length > 0 && !follow)
     shell.note(
-      `${others.length} other referrer(s) of the source are left behind: ${others.map(({ artifactType }) => artifactType).join(", ")}`,
+      `${others.length} other referrer(s) of the source are left behind (--referrers takes them along): ${others.map(({ artifactType }) => artifactType).join(", ")}`,
     );
   return {
     signatures,
-    async carry(destination) {
+    async carry(destination, target) {
       if (mode === "keep" && count > 0) await keepSourceSignatures({ source: store, from: root, destination }, call);
+      return follow ? rebindReferrers({ source: store, from: root, destination, to: target, companions: others }, call) : [];
     },
   };
 }

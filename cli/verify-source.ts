@@ -9,7 +9,7 @@ export async function verifySource(
   { store, name, root }: Source,
   { sourcePolicy, sourceKey }: { readonly sourcePolicy: string | undefined; readonly sourceKey: string | undefined },
 ): Promise<readonly SourceSignature[]> {
-  const requirement = await requirementOf(sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
+  const requirement = await requirementOf(shell, sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
   const verified = await verifyImage({ store, target: root, requirement }, { signal: shell.signal });
   return verified.signatures.map(({ format, signatory }) => ({
     format,

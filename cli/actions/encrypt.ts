@@ -61,7 +61,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
             store: to.store,
             reference: to.reference,
             beforeTag: async (target, sealed) => {
-              await origin.carry(to.store);
+              const referrers = await origin.carry(to.store, target);
               if (signer === undefined) return;
               signatures = await signer.sign(to.store, to.name, target);
               await signer.attest(to.store, to.name, target, {
@@ -69,6 +69,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
                 layers: sealed,
                 wrappers,
                 sourceSignatures: origin.signatures,
+                referrers,
               });
             },
           },

@@ -86,6 +86,10 @@ async function verificationOf(shell: Shell, options: PullFlags, name: ImageName)
     shell.warn("this image is taken although nobody checked who made it");
     return { kind: "insecure-accept-unsigned" };
   }
-  const requirement = await requirementOf(verifyKey !== undefined ? { key: verifyKey } : policy === undefined ? {} : { policy }, name);
+  const requirement = await requirementOf(
+    shell,
+    verifyKey !== undefined ? { key: verifyKey } : policy === undefined ? {} : { policy },
+    name,
+  );
   return { kind: "signature", requirement };
 }

@@ -15,7 +15,7 @@ interface VerifyOptions extends FromFileOptions, RegistryFlags, VerifierOptions 
 }
 
 const verifyOne: Action<VerifyOptions> = async (shell, [name = ""], options) => {
-  const requirement = await requirementOf(options, parseImageName(name));
+  const requirement = await requirementOf(shell, options, parseImageName(name));
   const verified = await withImages(shell, options, async (images): Promise<VerifiedSignature> => {
     const { image, root: target } = await images.resolve(name);
     const signatureStore =

@@ -57,6 +57,7 @@ export function registerImage(program: Command, launcher: Launcher): void {
     .option("--source-signatures <mode>", "keep, drop or require: what becomes of the source's signatures", "drop")
     .option("--source-policy <file>", "policy.json that the source must satisfy before anything is encrypted")
     .option("--source-key <file>", "public key that must have signed the source")
+    .option("--referrers", "SBOMs and other referrers of the source follow, bound by the seal attestation")
     .option("--dry-run", "print what would be done; create, push and sign nothing")
     .option("--from-file <list>", "work on every line SOURCE DESTINATION of this file")
     .option("--shard <i/n>", "with --from-file: only every n-th line, beginning with line i (0 to n-1)")

@@ -132,6 +132,36 @@ describe("the whole path", () => {
     expect(await readdir(folder)).not.toContain("bare");
   });
 
+  it("verifies the source, keeps its signatures and takes its SBOM along when asked to", async () => {
+    expect(await run("copy", "oci:image:app", `${host}/src:1`)).toMatchObject({ status: 0 });
+    const flags = [
+      "-r",
+      "jwe:team.pub",
+      "--sign-key",
+      "cosign.key",
+      "--source-key",
+      "other.pub",
+      "--source-signatures",
+      "keep",
+      "--referrers",
+    ];
+    expect(await run("encrypt", `${host}/src:1`, `${host}/dst:1`, ...flags)).toMatchObject({ status: 6 });
+    expect((await run("inspect", `${host}/dst:1`)).status).toBe(3);
+    const signed = await run("sign", `${host}/src:1`, "--key", "other.key", "--json");
+    expect(signed, signed.stderr).toMatchObject({ status: 0 });
+    const sealed = await run("encrypt", `${host}/src:1`, `${host}/dst:1`, ...flags);
+    expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
+    const seal = await run("verify", `${host}/dst:1`, "--key", "cosign.pub", "--type", "https://ociseal.dev/sealed-image/v1", "--json");
+    expect(seal, seal.stderr).toMatchObject({ status: 0 });
+    expect(seal.stdout).toContain('"sourceSignatures":[{');
+    // The source's own signatures stand under its digest in the new repository.
+    const { target } = (JSON.parse(signed.stdout) as { signed: { target: { digest: string } }[] }).signed.at(-1) ?? {
+      target: { digest: "" },
+    };
+    const { tags } = (await (await fetch(`http://${host}/v2/dst/tags/list`)).json()) as { tags: string[] };
+    expect(tags).toContain(`${target.digest.replace(":", "-")}.sig`);
+  });
+
   it("says what is encrypted for whom, and what leaks", async () => {
     const inspected = await run("inspect", `${host}/app:1`, "--json");
     expect(inspected, inspected.stderr).toMatchObject({ status: 0 });
