@@ -58,18 +58,17 @@ export async function keepLayer({ store, tag, layer, outcome }: LayerToKeep, opt
         for (const [key, item] of present) seen.set(key, item);
         manifest = current?.descriptor;
         if ([...seen.keys()].every((key) => present.has(key))) return { outcome: "complete", saw };
-        let merged: Descriptor;
         try {
-          merged = await pushLayers(store, tag, [...seen.values()], current?.manifest, options);
+          const merged = await pushLayers(store, tag, [...seen.values()], current?.manifest, options);
+          // Uploading takes longer than anything else here: look once more before the tag moves.
+          const latest = await resolveIfPresent(store, tag, options);
+          if (latest?.digest !== current?.descriptor.digest) return { outcome: "raced", saw };
+          await store.tag(merged, tag, options);
         } catch (error) {
           if (!isCollision(error) || collisions >= maxCollisions) throw error;
           collisions += 1;
           return { outcome: "collided", saw };
         }
-        // Uploading takes longer than anything else here: look once more before the tag moves.
-        const latest = await resolveIfPresent(store, tag, options);
-        if (latest?.digest !== current?.descriptor.digest) return { outcome: "raced", saw };
-        await store.tag(merged, tag, options);
         return { outcome: "written", saw };
       },
     },
@@ -86,7 +85,7 @@ const maxCollisions = 20;
  *
  * docker-registry 2.8 writes its link files in place: while one client writes the link of a config that another one
  * has just pushed too, a reader finds it empty and calls the digest invalid (measured with 32 parallel signers, who
- * arrive at the same union and so at the same bytes).
+ * arrive at the same union and so at the same bytes). It happens when the manifest is stored and when the tag is moved to it.
  */
 function isCollision(error: unknown): boolean {
   const collisionCodes: ReadonlySet<unknown> = new Set(["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]);
