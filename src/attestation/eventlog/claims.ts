@@ -1,5 +1,5 @@
 import type { JsonObject, JsonValue } from "../attester/json.ts";
-import { eventTypeName } from "./event-types.ts";
+import { eventTypeName, eventTypes } from "./event-types.ts";
 import type { LogEvent } from "./parse.ts";
 import { dataMatches } from "./replay.ts";
 
@@ -8,16 +8,19 @@ const maxDataInClaims = 1024;
 
 /** Events under the names of Trustee's verifier (`uefi_event_logs`). Data appears only where its digest vouches for it. */
 export function eventClaims(events: readonly LogEvent[]): readonly JsonValue[] {
-  return events.map((event): JsonObject => {
-    const matches = dataMatches(event);
-    return {
-      index: event.register,
-      type_name: eventTypeName(event.type),
-      digests: [{ alg: "SHA-384", digest: event.digest.toString("hex") }],
-      digest_matches_event: matches,
-      details: matches ? detailsOf(event.data) : {},
-    };
-  });
+  // What is not measured proves nothing, so it is not claimed.
+  return events
+    .filter(({ type }) => type !== eventTypes.noAction)
+    .map((event): JsonObject => {
+      const matches = dataMatches(event);
+      return {
+        index: event.register,
+        type_name: eventTypeName(event.type),
+        digests: [{ alg: "SHA-384", digest: event.digest.toString("hex") }],
+        digest_matches_event: matches,
+        details: matches ? detailsOf(event.data) : {},
+      };
+    });
 }
 
 function detailsOf(data: Buffer): JsonObject {

@@ -56,6 +56,8 @@ function* deviceReasons(policy: PolicyDocument, device: DeviceClaims, claims: Re
   // A verifier that says "contraindicated" has found a reason not to trust; only the sample TEE, which proves nothing, is exempt.
   if (device.status === "contraindicated" && tee !== "sample" && policy.allowedMeasurements === undefined)
     yield `${name} is contraindicated`;
+  // No measurement covers this: a host could move an approved guest's memory to a machine of its own.
+  if (device.migratable) yield `${name} may be migrated to another machine`;
   const { allowedMeasurements: allowed, initData } = policy;
   if (allowed !== undefined && (device.measurement === undefined || !allowed.includes(device.measurement))) {
     yield `${name} has measurement ${device.measurement ?? "(none)"}, which is not among the ${allowed.length} allowed`;

@@ -7,6 +7,8 @@ export interface DeviceClaims {
   /** Launch measurement in lower-case hex: MRTD, MEASUREMENT, MRENCLAVE; the sample TEE's word. */
   readonly measurement: string | undefined;
   readonly debug: "on" | "off" | "unproved";
+  /** Whether the host may export the running guest: TDX MIGRATABLE, SNP's migration agent. */
+  readonly migratable: boolean;
   readonly secureBoot: "on" | "off" | "unproved";
   /** Hex of the field that binds init-data. */
   readonly initData: string | undefined;
@@ -39,6 +41,9 @@ function deviceOf(name: string, submod: Fields): DeviceClaims {
     status: textOf(submod["ear.status"]),
     measurement: measurementOf(tee, claims),
     debug: stateOf(debugOf(tee, claims), "on", "off"),
+    migratable:
+      stateOf(fieldsAt(claims, "td_attributes")["migratable"], "on", "off") === "on" ||
+      stateOf(claims["policy_migrate_ma"], "on", "off") === "on",
     secureBoot: stateOf(claims["secureBoot"], "on", "off"),
     initData: textOf(evidence["init_data"])?.toLowerCase(),
     pulledImages: pulledImagesOf(claims),
@@ -79,7 +84,13 @@ function stateOf<On extends string, Off extends string>(value: unknown, on: On, 
 function pulledImagesOf(claims: Fields): readonly string[] {
   const events = claims["uefi_event_logs"];
   if (!Array.isArray(events)) return [];
-  return events.flatMap((event: unknown) => {
+  // Only the runtime register's log, and only when every event in it is what was measured: one that is not could be the pull.
+  const runtime = events.filter((event: unknown) => isFields(event) && (event["index"] === 4 || event["index"] === undefined));
+  if (
+    runtime.some((event: unknown) => isFields(event) && (event["digest_matches_event"] === false || event["type_name"] === "EV_NO_ACTION"))
+  )
+    return [];
+  return runtime.flatMap((event: unknown) => {
     const details = isFields(event) ? JSON.stringify(event["details"] ?? "") : "";
     return details.includes("PullImage") ? [...details.matchAll(/sha256:[0-9a-f]{64}/g)].map(([digest]) => digest) : [];
   });
