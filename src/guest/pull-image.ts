@@ -85,10 +85,10 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
     if (isEncryptedLayer(layer)) checkPlainLayer({ ...layer, annotations: {}, mediaType: checkSealedLayer(layer).mediaType });
     else checkPlainLayer(layer);
   }
+  const seal = request.seal === undefined ? undefined : await demandSeal({ store, verification: request.verification, image }, options);
   const layers = output === "oci-encrypted" ? [] : await openLayers(request, image, opened, options);
   const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
   options.onEvent?.({ kind: "opened", layers: openings });
-  const seal = request.seal === undefined ? undefined : await demandSeal({ store, verification: request.verification, image }, options);
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
   const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
   const name = request.name ?? store.name;

@@ -70,6 +70,12 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
       imagesOf(tree).map(async (node) => [node.descriptor.digest, await planManifest(request, node, choice, options)] as const),
     ),
   );
+  if (![...plans.values()].some(({ positions }) => positions.size > 0)) {
+    throw new PipelineError("ERR_LAYER_CHOICE", {
+      message: `no layer of ${from.name} would be encrypted`,
+      hint: "check --layer and --skip-base; an image that shall stay plain is copied with ociseal copy",
+    });
+  }
   const reports: LayerReport[] = [];
 
   if (request.mode === "plan") {
@@ -86,7 +92,11 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const plan = plans.get(node.descriptor.digest);
-    if (plan === undefined || (plan.positions.size === 0 && request.history !== "strip")) return undefined;
+    if (plan === undefined) return undefined;
+    if (plan.positions.size === 0 && request.history !== "strip") {
+      reports.push(...plan.report(node.manifest.layers, request));
+      return undefined;
+    }
     const { manifest } = node;
     const config = await writeConfig(request, manifest.config, { signal });
     const layers = await work.map(manifest.layers, (layer, i) => {

@@ -1,5 +1,5 @@
 import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/index.ts";
-import { isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
+import { describeEncryption, isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
@@ -15,6 +15,8 @@ export interface RewrapImageRequest {
   /** Needed only when recipients are added. */
   readonly unwrappers?: readonly KeyUnwrapper[] | undefined;
   readonly add?: readonly KeyWrapper[] | undefined;
+  /** Added to a layer because of who can open it already. */
+  readonly addFor?: ((there: readonly RecipientDescription[]) => readonly KeyWrapper[]) | undefined;
   /** Decides about each recipient that is there. */
   readonly remove?: ((recipient: RecipientDescription) => "remove" | "keep") | undefined;
   /** Instead of `add` and `remove`: somebody else re-wraps each packet. */
@@ -53,7 +55,15 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
       }
       const done =
         request.replace === undefined
-          ? await rewrapLayer({ layer, unwrappers, add, remove }, options)
+          ? await rewrapLayer(
+              {
+                layer,
+                unwrappers,
+                add: [...(add ?? []), ...(request.addFor?.(describeEncryption(layer)?.recipients ?? []) ?? [])],
+                remove,
+              },
+              options,
+            )
           : await replacePackets(layer, request.replace, options);
       for (const recipient of done.removed) removed.set(`${recipient.scheme} ${recipient.id ?? ""}`, recipient);
       layers.push(done.layer);
