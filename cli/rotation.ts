@@ -26,29 +26,39 @@ function baseOf(uri: string): string {
 
 /** New versions of keys, as recipients; what they replace goes. */
 export interface Rotation {
-  readonly wrappers: readonly KeyWrapper[];
+  /** New versions of the keys that open a layer already; no other layer gets them. */
+  readonly addFor: (there: readonly RecipientDescription[]) => readonly KeyWrapper[];
   readonly removes: (recipient: RecipientDescription) => boolean;
-  /** Stops handing out what was current before. */
-  disableOld(): Promise<void>;
+  /** Stops handing out the versions that an image was wrapped for before. */
+  disableOld(removed: readonly RecipientDescription[]): Promise<void>;
 }
 
 /** Makes a new version of every key, proved to be there, before any manifest changes. */
 export async function rotateKeys(admin: KbsAdmin, keys: ReadonlySet<string>, signal: AbortSignal): Promise<Rotation> {
-  const old = new Map<string, number>();
   const wrappers: KeyWrapper[] = [];
   const fresh = new Set<string>();
   for (const key of keys) {
-    old.set(key, (await admin.keys.describe(key, { signal })).currentVersion);
     await admin.keys.rotate(key, { signal });
     const registered = await admin.registerKey(key, { signal });
     wrappers.push(kbsWrapper({ uri: registered.uri, kek: registered.key, packets: "both" }));
     fresh.add(registered.uri);
   }
   return {
-    wrappers,
+    addFor: (there) =>
+      wrappers.filter(({ id }) =>
+        there.some((other) => other.id !== undefined && isKbsUri(other.id) && baseOf(other.id) === baseOf(id ?? "")),
+      ),
     removes: ({ id }) => id !== undefined && isKbsUri(id) && keys.has(baseOf(id)) && !fresh.has(id),
-    async disableOld() {
-      for (const [key, version] of old) await admin.keys.setState(key, { state: "disabled", version, signal });
+    async disableOld(removed) {
+      const old = new Set(
+        removed.flatMap(({ id }) => (id !== undefined && isKbsUri(id) && keys.has(baseOf(id)) && !fresh.has(id) ? [id] : [])),
+      );
+      for (const id of old) {
+        // The plain name is what it was when the image was made: the version that is released.
+        const version = /\.v([1-9]\d{0,8})$/.exec(id)?.[1];
+        const released = version === undefined ? (await admin.keys.describe(id, { signal })).releasedVersion : Number(version);
+        await admin.keys.setState(baseOf(id), { state: "disabled", version: released, signal });
+      }
     },
   };
 }

@@ -101,6 +101,10 @@ export async function requirementOf(
       "give --key FILE, --certificate-identity with --certificate-oidc-issuer, or --policy FILE",
     );
   }
+  if (policy !== undefined && (tlog !== undefined || options.trustedRoot !== undefined))
+    throw usage("--tlog and --trusted-root do not go with --policy", "say it in the policy file");
+  if (identity === undefined && options.certificateOidcIssuer !== undefined)
+    throw usage("--certificate-oidc-issuer goes with --certificate-identity");
   const root =
     options.trustedRoot === undefined
       ? undefined

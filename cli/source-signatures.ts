@@ -37,6 +37,8 @@ export async function examineSource(shell: Shell, { store, name, root }: Source,
   const signatures = mustVerify
     ? await (await import("./verify-source.ts")).verifySource(shell, { store, name, root }, { sourcePolicy, sourceKey })
     : [];
+  if (mode === "require" && signatures.length === 0)
+    throw usage("the policy accepts the source without any signature", "demand one in the policy, or give --source-key FILE");
   const { legacySignatures, bundles, others } = await listCompanions(store, root, call);
   const count = legacySignatures + bundles.length;
   if (mode !== "keep" && count > 0)

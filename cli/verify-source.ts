@@ -9,7 +9,9 @@ export async function verifySource(
   { store, name, root }: Source,
   { sourcePolicy, sourceKey }: { readonly sourcePolicy: string | undefined; readonly sourceKey: string | undefined },
 ): Promise<readonly SourceSignature[]> {
-  const requirement = await requirementOf(shell, sourceKey === undefined ? { policy: sourcePolicy ?? "" } : { key: sourceKey }, name);
+  // Both at once is refused there: neither may be skipped for the other.
+  const named = { ...(sourceKey === undefined ? {} : { key: sourceKey }), ...(sourcePolicy === undefined ? {} : { policy: sourcePolicy }) };
+  const requirement = await requirementOf(shell, named, name);
   const verified = await verifyImage({ store, target: root, requirement }, { signal: shell.signal });
   return verified.signatures.map(({ format, signatory }) => ({
     format,

@@ -45,6 +45,7 @@ const firstTokenSeconds = 24 * 3600;
 /** Serves until interrupted; being interrupted is the normal end. */
 export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
   const settings = options.config === undefined ? await plainSettings(options) : await configuredSettings(shell, options.config, options);
+  requireSafeAddress(settings);
   const server = await serveKbs({
     ...settings,
     verifiers: [...(settings.verifiers ?? []), ...(await verifiersOf(options))],
@@ -79,6 +80,15 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
   }
 };
 
+/** What the configuration file must keep to, the command line must too. */
+function requireSafeAddress({ listen, mode, tls, trustedProxies = [] }: KbsServerOptions): void {
+  if (["127.0.0.1", "::1", "localhost"].includes(listen.host)) return;
+  if (mode === "development")
+    throw usage("development mode listens on loopback only: the sample TEE proves nothing", "give --listen 127.0.0.1:PORT");
+  if (tls === undefined && trustedProxies.length === 0)
+    throw usage("off loopback the service needs TLS, or a proxy in front that has it", "give --config with [tls] or trusted_proxies");
+}
+
 async function plainSettings({ listen = "127.0.0.1:8080", data, dev = false }: ServeOptions): Promise<KbsServerOptions> {
   if (data === undefined && !dev)
     throw usage(
@@ -112,7 +122,14 @@ async function verifiersOf({
   appraisalPolicy,
   data,
 }: ServeOptions): Promise<readonly EvidenceVerifier[]> {
-  if (collateral === undefined && !fetchCollateral) return [];
+  if (collateral === undefined && !fetchCollateral) {
+    if (appraisalPolicy !== undefined)
+      throw usage(
+        "--appraisal-policy goes with --collateral or --fetch-collateral",
+        "without collateral no hardware evidence is verified here; with --config say it there",
+      );
+    return [];
+  }
   const bundle = collateral === undefined ? undefined : await loadCollateral(collateral, new Date());
   const policy =
     appraisalPolicy === undefined ? undefined : parsePolicy(await readSmallFile(appraisalPolicy, "attestation policy", 4 << 20));

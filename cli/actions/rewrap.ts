@@ -1,5 +1,7 @@
-import { parsePlatform } from "../../src/oci/index.ts";
-import { rewrapImage } from "../../src/pipeline/index.ts";
+import { LayerError } from "../../src/layer/index.ts";
+import { parsePlatform, type Descriptor } from "../../src/oci/index.ts";
+import type { ContentStore } from "../../src/store/index.ts";
+import { describeImage, rewrapImage } from "../../src/pipeline/index.ts";
 import { parsePublicKey, parsePrivateKey, normalizeKbsUri, isKbsUri, type RecipientDescription } from "../../src/keywrap/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
@@ -23,6 +25,9 @@ interface RewrapOptions extends FromFileOptions, RegistryFlags, KbsOptions {
   readonly rotate?: boolean;
   readonly serverSide?: boolean;
   readonly disableOld?: boolean;
+  readonly sourceKey?: string;
+  readonly sourcePolicy?: string;
+  readonly fromFile?: string;
 }
 
 const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination], options) => {
@@ -34,14 +39,31 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     throw usage("nothing to change", "give --add RECIPIENT, --remove RECIPIENT|KEY-ID, --rotate or --server-side");
   if (changes && serverSide) throw usage("--server-side does not go with --add and --remove", "the KBS only re-wraps what is there");
   if (disableOld && !rotate) throw usage("--disable-old goes with --rotate");
+  if (disableOld && (options.fromFile !== undefined || (options.platform ?? []).length > 0)) {
+    throw usage(
+      "--disable-old does not go with --from-file and --platform",
+      "other images or platforms may still need the old version; disable it with ociseal kbs key disable when all are done",
+    );
+  }
+  const { sourceKey, sourcePolicy } = options;
+  if (options.signKey !== undefined && sourceKey === undefined && sourcePolicy === undefined) {
+    throw usage(
+      "--sign-key would sign an image that nobody checked",
+      "give --source-key FILE or --source-policy FILE: who must have signed what is rewrapped",
+    );
+  }
   const mode = options.dryRun === true ? "plan" : "write";
-  const matched = new Set<string>();
   const report = await withImages(shell, options, async (images) => {
     const { image: from, root } = await images.resolve(name);
     const to = await images.open(destination ?? name, mode === "plan" ? "read" : "write").catch((error: unknown) => {
       if (mode === "plan") return from;
       throw error;
     });
+    if (sourceKey !== undefined || sourcePolicy !== undefined) {
+      const { verifySource } = await import("../verify-source.ts");
+      await verifySource(shell, { store: from.store, name: from.name, root }, { sourceKey, sourcePolicy });
+    }
+    await requireRecipients(from.store, root, remove, shell.signal);
     const signer =
       options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
     const admin = (rotate || serverSide) && mode === "write" ? await connectAdmin(shell, options) : undefined;
@@ -62,12 +84,12 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
             },
           },
           unwrappers: keys.unwrappers,
-          add: [...wrappers, ...(serverSide ? [] : (rotation?.wrappers ?? []))],
+          add: wrappers,
+          addFor: serverSide ? undefined : rotation?.addFor,
           replace: admin !== undefined && serverSide ? serverSideReplacer(admin) : undefined,
           remove: (recipient) => {
             if (rotation?.removes(recipient) === true) return "remove";
             const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
-            if (found !== undefined) matched.add(found.text);
             return found === undefined ? "keep" : "remove";
           },
           platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
@@ -75,7 +97,7 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
         },
         { signal: shell.signal },
       );
-      if (disableOld) await rotation?.disableOld();
+      if (disableOld) await rotation?.disableOld(done.removed);
       return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [] };
     } finally {
       await keys.close();
@@ -83,7 +105,6 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     }
   });
   const removed = report.removed.map(describeRecipient);
-  for (const { text } of remove) if (!matched.has(text)) shell.warn(`${text} was not among the recipients`);
   const rotated = report.rotated.map((key) => (mode === "plan" ? `would rotate ${key}` : `rotated ${key}`));
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination ?? name} is now ${report.result.digest}`;
   await shell.result(
@@ -93,6 +114,21 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
 };
 
 export const rewrap = overList(rewrapOne, { command: "rewrap", names: ["IMAGE", "DESTINATION"], required: 1 });
+
+/** A removal that removes nobody is a mistake that somebody relies on. Throws `ERR_LAYER_RECIPIENT_NOT_FOUND`. */
+async function requireRecipients(store: ContentStore, root: Descriptor, removals: readonly Removal[], signal: AbortSignal): Promise<void> {
+  if (removals.length === 0) return;
+  const { platforms } = await describeImage({ store, root }, { signal });
+  const recipients = platforms.flatMap(({ layers }) => layers.flatMap(({ encryption }) => encryption?.recipients ?? []));
+  const there = new Set(recipients.map(({ id }) => id));
+  for (const { text, ids } of removals) {
+    if (ids.some((id) => there.has(id))) continue;
+    throw new LayerError("ERR_LAYER_RECIPIENT_NOT_FOUND", {
+      message: `${text} is not among the recipients of ${store.name}`,
+      hint: "ociseal inspect lists them; nothing was changed",
+    });
+  }
+}
 
 interface Removal {
   readonly text: string;

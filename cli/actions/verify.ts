@@ -27,6 +27,8 @@ const verifyOne: Action<VerifyOptions> = async (shell, [name = ""], options) => 
       throw usage("--type does not go with --policy", "a policy.json is about signatures; name the key or identity that attests");
     return verifyAttestation({ ...request, requirement, predicateType: options.type }, { signal: shell.signal });
   });
+  if (verified.basis !== "signed" && (options.annotation ?? []).length > 0)
+    throw usage("the policy demands no signature, so none can carry the annotation");
   const { target, basis, policy, report } = verified;
   const what = basis === "signed" ? "is signed" : "is accepted without a signature";
   await shell.result([`${name} ${what}: ${target.digest}`, ...findingLines(report)].join("\n"), {

@@ -12,7 +12,6 @@ export function registerGuest(program: Command, launcher: Launcher): void {
   withShared(withRegistry(withKbs(withLimits(program.command("pull <image> <dir>")))))
     .description("the guest's pull: policy, signature, attestation, key, decrypt, unpack; all or nothing")
     .option("--policy <file>", "containers-policy.json that decides whether the image may run")
-    .option("--registries-d <dir>", "with --policy: registries.d folder")
     .option("--verify-key <file>", "public key that must have signed the image")
     .option("--insecure-accept-unsigned", "take an image whose signature nobody checked")
     .option("--require-seal-attestation", "the image must carry a signed attestation of what its plaintext is")

@@ -23,7 +23,8 @@ Keys to open:
   provider:NAME, pgp:FILE, pkcs11:FILE    as in ocicrypt`;
 
 function withEncryption(command: Command): Command {
-  return withKbsAdmin(withKbs(command))
+  return withKbsAdmin(command)
+    .option("--kbs <url>", "Key Broker Service (environment: OCISEAL_KBS_URL)")
     .option("-r, --recipient <recipient>", "who may open the result (repeatable)", collectValues)
     .addOption(new Option("--encryption-key <recipient>", "the same, under skopeo's name").argParser(collectValues).hideHelp())
     .option("--cipher <name>", "aes-256-gcm (default) or aes-256-ctr-hmac-sha256")
@@ -126,6 +127,8 @@ Examples:
     .option("--disable-old", "with --rotate: disable the old version at the KBS afterwards")
     .option("--platform <platform>", "os/arch[/variant] (repeatable); every platform unless told", collectValues)
     .option("--sign-key <file>", "sign the new manifest with this cosign key before its tag moves")
+    .option("--source-key <file>", "public key that must have signed the image; needed with --sign-key, or a policy")
+    .option("--source-policy <file>", "policy.json that the image must satisfy before anything changes")
     .option("--dry-run", "print the plan; change nothing")
     .option("--from-file <list>", "work on every line IMAGE [DESTINATION] of this file")
     .option("--shard <i/n>", "with --from-file: only every n-th line, beginning with line i (0 to n-1)")

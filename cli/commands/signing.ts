@@ -13,7 +13,6 @@ export function registerSigning(program: Command, launcher: Launcher): void {
     .option("--no-recursive", "of an index, sign only itself and not its members")
     .option("--signature-repository <repository>", "keep signatures in this repository")
     .option("--signing-config <file>", "keyless: services of a private deployment")
-    .option("--trusted-root <file>", "keyless: trust material of a private deployment")
     .option("--dry-run", "print what would be signed; write nothing")
     .addHelpText(
       "after",
@@ -28,7 +27,6 @@ export function registerSigning(program: Command, launcher: Launcher): void {
     .option("--certificate-identity-regexp <pattern>", "keyless: a pattern for the identity, matched whole")
     .option("--certificate-oidc-issuer <issuer>", "keyless: the exact issuer in the certificate")
     .option("--policy <file>", "a containers-policy.json to satisfy instead")
-    .option("--registries-d <dir>", "with --policy: registries.d folder")
     .option("--trusted-root <file>", "trust material: certificate authorities and logs")
     .option("--tlog <mode>", "required, if-present or ignore; if-present with a key, required without")
     .option("-a, --annotation <key=value>", "the signature must carry this annotation (repeatable)", collectValues)

@@ -197,6 +197,8 @@ describe("the whole path", () => {
       "team.pub",
       "--sign-key",
       "cosign.key",
+      "--source-key",
+      "cosign.pub",
     );
     expect(added, added.stderr).toMatchObject({ status: 0 });
     expect((await run("decrypt", `${host}/app:2`, "oci:partner", "-k", "partner.key")).status).toBe(0);
