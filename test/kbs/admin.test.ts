@@ -363,6 +363,39 @@ describe("an administrator", () => {
     expect(more.status).toBe(403);
   });
 
+  it("issues no token that may do what its issuer may not", async () => {
+    const limited = await bench.admin.system.issueToken({
+      subject: "helpdesk",
+      role: "helpdesk",
+      grants: [
+        { actions: ["token:create"], paths: ["**"] },
+        { actions: ["resource:write"], paths: ["team-a/**", "team-b/*/shared"] },
+      ],
+    });
+    const ask = async (body: Readonly<Record<string, unknown>>) =>
+      (
+        await raw(`${bench.server.url}/api/v1/tokens`, {
+          method: "POST",
+          body: { subject: "x", ...body },
+          headers: { authorization: `Bearer ${limited}` },
+        })
+      ).status;
+    expect(await ask({ role: "admin" })).toBe(403);
+    for (const [action, path] of [
+      ["*", "team-a/**"],
+      ["resource:read", "team-a/b/c"],
+      ["resource:write", "**"],
+      ["resource:write", "team-b/**"],
+      ["resource:write", "team-*/**"],
+      ["resource:write", "team-b/*/*"],
+    ]) {
+      expect([action, path, await ask({ role: "r", grants: [{ actions: [action], paths: [path] }] })]).toEqual([action, path, 403]);
+    }
+    for (const path of ["team-a/**", "team-a/b/**", "team-a/b/*", "team-a/b/c", "team-b/*/shared", "team-b/x/shared"]) {
+      expect([path, await ask({ role: "r", grants: [{ actions: ["resource:create"], paths: [path] }] })]).toEqual([path, 200]);
+    }
+  });
+
   it("reads metrics under Trustee's names and ours", async () => {
     await bench.admin.putResource("kbs:///a/b/c", Buffer.from("1"));
     await bench.guest.fetchResource("kbs:///a/b/c");

@@ -139,6 +139,31 @@ describe("keys at a service", () => {
     expect(registered.key).toEqual(second);
   });
 
+  it("releases a version under the policy of its key: a version's name is no way around it", async () => {
+    const strict = await startBench({
+      policyEngines: [
+        {
+          language: "json",
+          compileRelease: (_text, id) => ({
+            id,
+            digest: "sha256:deny",
+            evaluate: ({ resourcePath }) => ({ allow: false, reasons: [resourcePath.join("/")] }),
+          }),
+        },
+      ],
+    });
+    const name = "kbs:///default/image-key/strict";
+    await strict.admin.keys.create(name);
+    expect(await strict.guest.fetchResource(`${name}.v1`)).toHaveLength(32);
+    await strict.admin.policies.put({ id: "strict", language: "json", text: "deny", resources: "default/image-key/strict" });
+    for (const tag of ["", ".v1", ".v9"]) {
+      await expect(strict.guest.fetchResource(`${name}${tag}`)).rejects.toMatchObject({
+        details: expect.objectContaining({ reasons: ["default/image-key/strict"] }) as unknown,
+      });
+    }
+    await strict.close();
+  });
+
   it("rewraps CoCo's packet and our JWE without showing a key", async () => {
     const name = "kbs:///default/image-key/rewrap";
     const { key } = await bench.admin.registerKey(name);

@@ -1,7 +1,7 @@
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { flattenedDecrypt, importJWK, jwtVerify, type JWK } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connectKbs } from "../../src/kbs/index.ts";
+import { connectKbs, generateRootKey, openMemoryStore } from "../../src/kbs/index.ts";
 import { sampleAttester } from "../../src/attestation/index.ts";
 import { deviceReportData } from "../../src/kbs/protocol/runtime-data.ts";
 import { attest, attestBody, auth, handshake, newTestKey, payloadOf, raw, startBench, type Bench } from "./harness.ts";
@@ -370,4 +370,19 @@ describe("the statuses of Trustee, for people who compare", () => {
     await expect(trustee.guest.fetchResource("kbs:///default/key/typo")).rejects.toMatchObject({ code: "ERR_KBS_NOT_FOUND" });
     await trustee.close();
   });
+});
+
+it("a token of development opens nothing in production, though both are signed by the same key", async () => {
+  const shared = { store: openMemoryStore(), rootKeys: [generateRootKey()] as const };
+  const development = await startBench(shared);
+  await development.admin.putResource("kbs:///default/key/1", Buffer.from("a secret"));
+  const { token } = await handshake(development.server.url);
+  const ask = (base: string) => raw(`${base}/kbs/v0/resource/default/key/1`, { headers: { authorization: `Bearer ${token}` } });
+  expect((await ask(development.server.url)).status).toBe(200);
+  const production = await startBench({ ...shared, mode: "production" });
+  const answer = await ask(production.server.url);
+  expect(answer.status).toBe(401);
+  expect(answer.text).toContain("development mode");
+  await production.close();
+  await development.close();
 });

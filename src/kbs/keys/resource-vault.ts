@@ -94,6 +94,13 @@ export class ResourceVault {
     return record === undefined ? (await this.#readFromSources(path))?.info : infoOf(record.document);
   }
 
+  /** The resource that a path names: of `name.vN` it is `name`, unless a resource of that very name exists. Policies speak of resources. */
+  async nameOf(path: ResourcePath): Promise<ResourcePath> {
+    const selected = versionTag(path);
+    if (selected === undefined || (await this.#store.read(recordOf(formatResourcePath(path)))) !== undefined) return path;
+    return (await this.#store.read(recordOf(formatResourcePath(selected.path)))) === undefined ? path : selected.path;
+  }
+
   /** Writes a new version and makes it current. `"conflict"` when the condition does not hold; then nothing changed. */
   async put(request: PutRequest): Promise<{ readonly outcome: "created" | "updated"; readonly version: number } | "conflict"> {
     const path = formatResourcePath(request.path);

@@ -155,10 +155,11 @@ async function evaluate(context: ServiceContext, call: Call): Promise<Reply> {
     const query = isObject(body["query"])
       ? Object.fromEntries(Object.entries(body["query"]).map(([name, value]) => [name, String(value)]))
       : {};
-    const policy = (await context.policies.governing(formatResourcePath(path))) ?? context.fallbackPolicy;
+    const named = await context.vault.nameOf(path);
+    const policy = (await context.policies.governing(formatResourcePath(named))) ?? context.fallbackPolicy;
     const decision = await decide(context, policy, {
       plugin: "resource",
-      resourcePath: [path.repository, path.type, path.tag],
+      resourcePath: [named.repository, named.type, named.tag],
       query,
       claims,
       now: context.now(),

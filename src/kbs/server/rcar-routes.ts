@@ -115,11 +115,12 @@ async function releaseTo(context: ServiceContext, call: Call, resource: string, 
   note.actor = nameOfGuest(guest);
   if (guest.tokenId !== undefined) note.token = guest.tokenId;
   const path = parseResourcePath(resource);
-  const policy = (await context.policies.governing(formatResourcePath(path))) ?? context.fallbackPolicy;
+  const named = await context.vault.nameOf(path);
+  const policy = (await context.policies.governing(formatResourcePath(named))) ?? context.fallbackPolicy;
   note.policy = `${policy.id} ${policy.digest}`;
   const decision = await decide(context, policy, {
     plugin: "resource",
-    resourcePath: [path.repository, path.type, path.tag],
+    resourcePath: [named.repository, named.type, named.tag],
     query: Object.fromEntries(call.query),
     claims: guest.claims,
     now: context.now(),

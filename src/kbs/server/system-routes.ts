@@ -2,7 +2,7 @@ import { rotationDueAt } from "../keys/key-lifecycle.ts";
 import { resealEverything } from "../keys/reseal.ts";
 import { parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
-import { adminActions, type AdminAction, type Grant } from "../tokens/grants.ts";
+import { adminActions, covers, type AdminAction, type Grant } from "../tokens/grants.ts";
 import { selfSignedCertificate } from "../tokens/self-signed.ts";
 import { x5cOf } from "../tokens/attestation-tokens.ts";
 import { administer, type AuditNote } from "./audited.ts";
@@ -76,12 +76,14 @@ async function issueToken(context: ServiceContext, call: Call): Promise<Reply> {
     throw new Refusal("request-malformed", `lifetime_seconds is 1 to ${maxTokenLifetimeSeconds}`);
   }
   const grants = body["grants"] === undefined ? undefined : parseGrants(body["grants"]);
-  // A right on everything: otherwise somebody could issue a token that may do what they may not.
   return administer(
     context,
     call,
     { action: "token.create", resource: subject, record: "always", right: "token:create", path: "" },
-    async (_identity, note) => {
+    async (identity, note) => {
+      if (!covers(identity.grants, grants ?? context.ownTokens.grantsOf(role))) {
+        throw new Refusal("admin-forbidden", "a token cannot do what its issuer may not");
+      }
       note.reasons = [`role ${role}`, ...(grants ?? []).map(({ actions, paths }) => `${actions.join(",")} on ${paths.join(",")}`)];
       const token = context.ownTokens.issue({ subject, role, grants, now: context.now(), lifetimeSeconds: lifetime });
       return jsonReply({ token });

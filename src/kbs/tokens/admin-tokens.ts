@@ -40,6 +40,11 @@ export class OwnAdminTokens implements AdminTokenVerifier {
     this.#roles = { ...builtInRoles, ...roles };
   }
 
+  /** The rights of a role; none for one that is not known. */
+  grantsOf(role: string): readonly Grant[] {
+    return (Object.hasOwn(this.#roles, role) ? this.#roles[role] : undefined) ?? [];
+  }
+
   /**
    * Issues a token that ours and Trustee's clients send: EdDSA, with `role` as Trustee 0.21 demands. Its rights are
    * those of the role at the time of use, or the grants that stand in the token itself.
@@ -86,7 +91,7 @@ export class OwnAdminTokens implements AdminTokenVerifier {
     const role = String(payload["role"]);
     // Signed by ourselves, hence of the shape that `issue` gave it.
     const own = payload["grants"] as readonly Grant[] | undefined;
-    const grants = own ?? (Object.hasOwn(this.#roles, role) ? this.#roles[role] : undefined) ?? [];
+    const grants = own ?? this.grantsOf(role);
     return { subject: String(payload.sub), roles: [role], grants, tokenId: payload.jti, issuer: ownIssuer };
   }
 }

@@ -109,6 +109,8 @@ export class AttestationTokens {
     if (jws === undefined || entry === undefined) throw refused("it is not signed by a key that this service holds");
     const payload = jws.verify(entry.key);
     if (payload === undefined) throw refused("its signature is wrong");
+    // Development appraises nothing; what it issued under a key that both modes share must not open production.
+    if (this.#options.mode === "production" && payload["ociseal.mode"] !== undefined) throw refused("it was issued in development mode");
     const { exp, iat, iss } = payload;
     const seconds = now.getTime() / 1000;
     if (iss !== this.#options.issuer) throw refused("it is of another issuer");

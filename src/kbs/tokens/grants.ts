@@ -49,6 +49,28 @@ export function allows(grants: readonly Grant[], action: AdminAction, path: stri
   return grants.some((grant) => carries(grant, action) && grant.paths.some((pattern) => matchesPath(pattern, path)));
 }
 
+/** Whether grants allow everything that another set of grants does. A pattern is within one that is equal, wider by `**`, or matches it as plain text. */
+export function covers(grants: readonly Grant[], wanted: readonly Grant[]): boolean {
+  return wanted.every(({ actions, paths }) =>
+    actions.every((action) =>
+      paths.every((path) =>
+        grants.some(
+          (grant) =>
+            (action === "*" ? grant.actions.includes("*") : carries(grant, action)) &&
+            grant.paths.some((pattern) => isWithin(path, pattern)),
+        ),
+      ),
+    ),
+  );
+}
+
+function isWithin(path: string, pattern: string): boolean {
+  if (pattern === "**" || pattern === path) return true;
+  if (!path.includes("*")) return matchesPath(pattern, path);
+  const folder = pattern.endsWith("/**") ? pattern.slice(0, -2) : "*";
+  return !folder.includes("*") && path.startsWith(folder) && path.length > folder.length;
+}
+
 /** Whether grants allow an action on any path at all. */
 export function allowsSomewhere(grants: readonly Grant[], action: AdminAction): boolean {
   return grants.some((grant) => carries(grant, action) && grant.paths.length > 0);
