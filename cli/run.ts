@@ -13,6 +13,10 @@ export async function run(argv: readonly string[]): Promise<void> {
   const interrupt = () => interruption.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
+  // A reader that has seen enough (`| head`) ends the output, not the work nor its exit code.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
   const exitWith = (category: ErrorCategory): void => {
     process.exitCode = exitCodeOf(category);
   };
