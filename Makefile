@@ -18,9 +18,9 @@ demo: build
 test: build
 	@$(RUN) node_modules/vitest/vitest.mjs run
 
-# The same tests on the oldest Node.js line that is supported.
+# The same tests on the oldest Node.js line that is supported; ROOMS="test/layer/ …" names some of them.
 test-22: build
-	@OCISEAL_NODE=22 $(RUN) node_modules/vitest/vitest.mjs run
+	@OCISEAL_NODE=22 $(RUN) node_modules/vitest/vitest.mjs run $(ROOMS)
 
 check: build
 	@$(RUN) scripts/check.ts
