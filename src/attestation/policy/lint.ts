@@ -52,7 +52,7 @@ function lintSvns(path: string, components: readonly number[] | undefined, warn:
     warn(
       "POLICY_UNSATISFIABLE",
       path,
-      "the minimum is far above what any platform reports: unsatisfiable, or a placeholder",
+      "the minimum is far above what any platform reports: nothing satisfies it",
       "use tcbStatus to say how current a platform must be",
     );
   }

@@ -249,19 +249,20 @@ function assemble(root: Node, refuse: (message: string) => Error): readonly Inst
         writeRepeat(node.node, node.least, node.most);
     }
   };
-  const placeholder = (): number => emit({ kind: "fork", to: [] });
+  // Where it leads is known when what follows is written.
+  const forkToCome = (): number => emit({ kind: "fork", to: [] });
   const writeEither = (parts: readonly Node[]): void => {
     if (parts.length === 1) {
       for (const part of parts) write(part);
       return;
     }
-    const fork = placeholder();
+    const fork = forkToCome();
     const starts: number[] = [];
     const ends: number[] = [];
     for (const part of parts) {
       starts.push(program.length);
       write(part);
-      ends.push(placeholder());
+      ends.push(forkToCome());
     }
     program[fork] = { kind: "fork", to: starts };
     for (const end of ends) program[end] = { kind: "fork", to: [program.length] };
@@ -269,7 +270,7 @@ function assemble(root: Node, refuse: (message: string) => Error): readonly Inst
   const writeRepeat = (node: Node, least: number, most: number | undefined): void => {
     for (let i = 0; i < least; i += 1) write(node);
     if (most === undefined) {
-      const fork = placeholder();
+      const fork = forkToCome();
       write(node);
       emit({ kind: "fork", to: [fork] });
       program[fork] = { kind: "fork", to: [fork + 1, program.length] };
@@ -277,7 +278,7 @@ function assemble(root: Node, refuse: (message: string) => Error): readonly Inst
     }
     const forks: number[] = [];
     for (let i = least; i < most; i += 1) {
-      forks.push(placeholder());
+      forks.push(forkToCome());
       write(node);
     }
     for (const fork of forks) program[fork] = { kind: "fork", to: [fork + 1, program.length] };
