@@ -115,6 +115,9 @@ describe("parsing a policy", () => {
       expect.objectContaining({ code: "ERR_ATTESTATION_POLICY_MALFORMED", category: "usage" }) as Error,
     );
     expect(() => parsePolicy('{"apiVersion":"v2","tdx":{}}')).toThrow("policy.apiVersion");
+    expect(() => parsePolicy('{"tee_type":"tdx"}')).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining('"version": "1.0"') as unknown }),
+    );
     expect(() => parsePolicy('{"version":"2.0","tee_type":"tdx"}')).toThrow("policy.version");
     expect(() => parsePolicy('{"version":"1.0","tee_type":"tdx","tee_type":"snp"}')).toThrow("repeats");
     expect(() => legacy({ tee_type: "tpm" })).toThrow("policy.tee_type");

@@ -37,6 +37,13 @@ export function parsePolicy(bytes: Uint8Array | string): AttestationPolicy {
 export function readPolicy(value: unknown): AttestationPolicy {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("policy", "is not a JSON object");
   if ("version" in value && !("apiVersion" in value)) return parseLegacyPolicy(value);
+  if (!("apiVersion" in value)) {
+    throw malformed(
+      "policy",
+      "says neither apiVersion nor version",
+      `write "apiVersion": "${policyVersion}", or "version": "1.0" for the short form`,
+    );
+  }
   const object = readObject(value, "policy", [
     "apiVersion",
     "name",
