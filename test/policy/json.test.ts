@@ -83,6 +83,18 @@ describe("a JSON policy", () => {
       question("tdx", { ...tdx, tcb_status: "Fine" }),
       "TCB status Fine",
     ],
+    [
+      "an out-of-date platform though its measurement is allowed",
+      { allowed_measurements: [hash] },
+      question("tdx", { ...tdx, tcb_status: "OutOfDate" }),
+      "TCB status OutOfDate, the policy needs UpToDate",
+    ],
+    [
+      "a platform without a status beside a minimum of components",
+      { min_tcb_level: { tdx_tcb: "0x03" } },
+      question("tdx", { ...tdx, tcb_status: undefined }),
+      "TCB status (none)",
+    ],
     ["another resource", { resources: "default/other/*" }, question("snp", snp), "not for default/app-key/1"],
     [
       "images that were not measured",

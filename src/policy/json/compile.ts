@@ -72,7 +72,7 @@ function* deviceReasons(policy: PolicyDocument, device: DeviceClaims, claims: Re
   if (initData !== undefined && (device.initData === undefined || !initData.some((wanted) => device.initData?.startsWith(wanted)))) {
     yield `${name} was started with other init-data than allowed (${device.initData ?? "none"})`;
   }
-  if (policy.minTcbLevel !== undefined) yield* checkTcb(policy.minTcbLevel, device);
+  yield* checkTcb(policy.minTcbLevel, device);
   yield* imageReasons(policy, device, claims);
 }
 

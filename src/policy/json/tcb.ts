@@ -29,14 +29,20 @@ function fits(name: string, kind: string): boolean {
   return name === "sgx_tcb" ? kind === "sgx" : kind === "snp";
 }
 
-/** Compares a minimum TCB with what a device proved, component by component; never as one number. */
-export function* checkTcb(minimum: Readonly<Record<string, string | number>>, device: DeviceClaims): Generator<string> {
-  const own = Object.entries(minimum).filter(([name]) => fits(name, kindOf(device.tee)));
+/**
+ * Compares what a device proved with a minimum TCB, component by component; never as one number.
+ *
+ * Intel's word on a platform counts also where the policy does not speak of it: then it must be `UpToDate`. An allowed
+ * measurement says what runs, not on what. AMD gives no such word.
+ */
+export function* checkTcb(minimum: Readonly<Record<string, string | number>> | undefined, device: DeviceClaims): Generator<string> {
+  const kind = kindOf(device.tee);
+  const own = Object.entries(minimum ?? {}).filter(([name]) => fits(name, kind));
   // A minimum that says nothing about this TEE must not let it pass unseen.
-  if (own.length === 0) yield `min_tcb_level gives no minimum for ${device.tee}`;
+  if (minimum !== undefined && own.length === 0) yield `min_tcb_level gives no minimum for ${device.tee}`;
+  if (fits("tcb_status", kind)) yield* checkStatus(String(minimum?.["tcb_status"] ?? "UpToDate"), device);
   for (const [name, wanted] of own) {
-    if (name === "tcb_status") yield* checkStatus(String(wanted), device);
-    else if (name === "tdx_tcb") yield* checkComponents(name, String(wanted), bodyOf(device)["tcb_svn"], device);
+    if (name === "tdx_tcb") yield* checkComponents(name, String(wanted), bodyOf(device)["tcb_svn"], device);
     else if (name === "sgx_tcb")
       yield* checkComponents(name, String(wanted), device.claims["cpu_svn"] ?? bodyOf(device)["cpu_svn"], device);
     else if (name in snpClaims) yield* checkNumber(name, Number(wanted), device.claims[snpClaims[name] ?? ""], device);
@@ -47,7 +53,8 @@ function* checkStatus(wanted: string, device: DeviceClaims): Generator<string> {
   const claimed = device.claims["tcb_status"];
   const status = typeof claimed === "string" ? claimed : "(none)";
   const [have, need] = [statusOrder.indexOf(status), statusOrder.indexOf(wanted)];
-  if (have < 0 || need < 0 || have > need) yield `${device.name} has TCB status ${status}, the policy needs ${wanted} or better`;
+  if (have < 0 || need < 0 || have > need)
+    yield `${device.name} has TCB status ${status}, the policy needs ${wanted} or better (min_tcb_level.tcb_status)`;
 }
 
 /** Leading bytes of the vector; the rest is 0. */
