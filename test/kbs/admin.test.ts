@@ -5,7 +5,8 @@ import { exportJWK, SignJWT } from "jose";
 import { Provider } from "oidc-provider";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { jwtIssuer, type AdminTokenVerifier, type Grant, type JwtIssuerOptions } from "../../src/kbs/index.ts";
-import { allows, matchesPath } from "../../src/kbs/tokens/grants.ts";
+import { matchesPath } from "../../src/policy/index.ts";
+import { allows } from "../../src/kbs/tokens/grants.ts";
 import { raw, startBench, type Bench } from "./harness.ts";
 
 const roles: Readonly<Record<string, readonly Grant[]>> = {

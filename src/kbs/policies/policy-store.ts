@@ -2,7 +2,7 @@ import { KbsError } from "../errors.ts";
 import type { SealedRecords } from "../keys/sealed-records.ts";
 import type { AttestationPolicy, PolicyDecision, ReleaseInput, ResourcePolicy } from "../protocol/policy-seam.ts";
 import { isObject } from "../protocol/shape.ts";
-import { matchesPath } from "../tokens/grants.ts";
+import { matchesPath } from "../../policy/index.ts";
 import { digestOfText } from "./default-release.ts";
 
 /** The languages in which policies are uploaded. */

@@ -1,3 +1,5 @@
+import { matchesPath } from "../../policy/index.ts";
+
 /** What an administrator can be allowed to do. */
 export const adminActions = [
   "resource:create",
@@ -78,28 +80,4 @@ export function allowsSomewhere(grants: readonly Grant[], action: AdminAction): 
 
 function carries({ actions }: Grant, action: AdminAction): boolean {
   return actions.includes("*") || actions.includes(action) || (impliedBy[action] ?? []).some((other) => actions.includes(other));
-}
-
-/** Whether a pattern matches a whole path. */
-export function matchesPath(pattern: string, path: string): boolean {
-  if (path === "") return pattern === "**";
-  const patterns = pattern.split("/");
-  const segments = path.split("/");
-  const open = patterns.at(-1) === "**";
-  if (open ? segments.length < patterns.length : segments.length !== patterns.length) return false;
-  return patterns.every((part, index) => (open && index === patterns.length - 1) || matchesSegment(part, segments[index] ?? ""));
-}
-
-function matchesSegment(pattern: string, segment: string): boolean {
-  const [first = "", ...rest] = pattern.split("*");
-  if (rest.length === 0) return pattern === segment;
-  if (!segment.startsWith(first)) return false;
-  let position = first.length;
-  for (const [index, part] of rest.entries()) {
-    const last = index === rest.length - 1;
-    const found = last ? segment.length - part.length : segment.indexOf(part, position);
-    if (found < position || !segment.startsWith(part, found)) return false;
-    position = found + part.length;
-  }
-  return true;
 }

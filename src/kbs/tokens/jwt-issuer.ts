@@ -14,7 +14,8 @@ import {
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
-import { matchesPath, type Grant } from "./grants.ts";
+import { matchesPath } from "../../policy/index.ts";
+import type { Grant } from "./grants.ts";
 import type { AdminIdentity, AdminTokenVerifier, TokenUse } from "./admin-tokens.ts";
 import { fetchJson, type FetchJson } from "./fetch-json.ts";
 

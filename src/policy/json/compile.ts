@@ -3,6 +3,7 @@ import type { PolicyOutcome, PolicyQuestion } from "../question.ts";
 import { deviceClaims, type DeviceClaims } from "./device-claims.ts";
 import { parsePolicyDocument, type PolicyDocument } from "./schema.ts";
 import { checkTcb } from "./tcb.ts";
+import { matchesPath } from "../path-pattern.ts";
 
 /** A compiled policy: pure, and total. */
 export interface JsonPolicy {
@@ -93,28 +94,4 @@ function* imageReasons(
     const proved = Array.isArray(signers) && signers.length > 0 && signers.every((signer) => imageSigners.includes(String(signer)));
     if (!proved) yield `nothing proves that the images of ${device.name} are signed by ${imageSigners.join(" or ")}`;
   }
-}
-
-/** `*` within one segment; `**` as the last segment for everything below. */
-function matchesPath(pattern: string, path: string): boolean {
-  const parts = pattern.split("/");
-  const segments = path.split("/");
-  const open = parts.at(-1) === "**";
-  if (open ? segments.length < parts.length : segments.length !== parts.length) return false;
-  return parts.every((part, i) => (open && i === parts.length - 1) || matchesSegment(part, segments[i] ?? ""));
-}
-
-/** No regular expression is built of a policy's text. */
-function matchesSegment(pattern: string, segment: string): boolean {
-  const [first = "", ...rest] = pattern.split("*");
-  if (rest.length === 0) return pattern === segment;
-  const last = rest.pop() ?? "";
-  if (!segment.startsWith(first) || !segment.endsWith(last) || segment.length < first.length + last.length) return false;
-  let at = first.length;
-  for (const piece of rest) {
-    const found = segment.indexOf(piece, at);
-    if (found < 0 || found + piece.length > segment.length - last.length) return false;
-    at = found + piece.length;
-  }
-  return true;
 }
