@@ -364,6 +364,35 @@ describe("an administrator", () => {
     expect(more.status).toBe(403);
   });
 
+  it("lets nobody govern resources beyond their right, nor replace or remove a policy that does", async () => {
+    const own = await startBench({
+      policyEngines: [
+        { language: "json", compileRelease: (_text, id) => ({ id, digest: "sha256:x", evaluate: () => ({ allow: true, reasons: [] }) }) },
+      ],
+    });
+    const token = await own.admin.system.issueToken({
+      subject: "team-a",
+      role: "team",
+      grants: [{ actions: ["policy:write"], paths: ["team-a-*", "team-a/**"] }],
+    });
+    await own.admin.policies.put({ id: "team-a-wide", language: "json", text: "{}", resources: "**" });
+    const ask = async (method: string, id: string, resources?: string) =>
+      (
+        await raw(`${own.server.url}/api/v1/policies/${id}`, {
+          method,
+          ...(method === "PUT" ? { body: { language: "json", policy: "{}", ...(resources === undefined ? {} : { resources }) } } : {}),
+          headers: { authorization: `Bearer ${token}` },
+        })
+      ).status;
+    expect(await ask("PUT", "team-a-keys", "team-a/image-key/*")).toBe(200);
+    for (const resources of [undefined, "**", "team-b/image-key/1", "*/image-key/1"])
+      expect([resources, await ask("PUT", "team-a-keys", resources)]).toEqual([resources, 403]);
+    expect(await ask("PUT", "team-a-wide", "team-a/**")).toBe(403);
+    expect(await ask("DELETE", "team-a-wide")).toBe(403);
+    expect(await ask("DELETE", "team-a-keys")).toBe(200);
+    await own.close();
+  });
+
   it("issues no token that may do what its issuer may not", async () => {
     const limited = await bench.admin.system.issueToken({
       subject: "helpdesk",

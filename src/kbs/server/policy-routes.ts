@@ -3,6 +3,8 @@ import { protocolPrefix } from "../protocol/messages.ts";
 import { formatResourcePath, parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
 import type { PolicyLanguage, PolicyPurpose, PolicyRow, PolicyUpload } from "../policies/policy-store.ts";
+import type { AdminIdentity } from "../tokens/admin-tokens.ts";
+import { covers } from "../tokens/grants.ts";
 import { administer } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
@@ -93,11 +95,32 @@ async function store(context: ServiceContext, call: Call, upload: () => Promise<
     path: request.id,
   } as const;
   return administer(context, call, subject, async (identity, note) => {
+    await requireReach(context, identity, request.purpose, request.id, request.resources);
     const stored = await context.policies.put(request, { subject: identity.subject, now: context.now() });
     note.policy = `${stored.id} ${stored.digest}`;
     note.version = stored.version;
     return { status: 200, headers: { etag: `"${stored.version}"` } };
   });
+}
+
+/**
+ * The closest release policy decides, so whoever may write one for a resource may open it: the right must cover the
+ * resources that a policy governs, and those that its former text governed, not its id alone.
+ */
+async function requireReach(
+  context: ServiceContext,
+  identity: AdminIdentity,
+  purpose: PolicyPurpose,
+  id: string,
+  resources?: string,
+): Promise<void> {
+  if (purpose !== "release") return;
+  const former = (await context.policies.list(purpose)).find((policy) => policy.id === id)?.resources;
+  const beyond = [resources, former].find(
+    (pattern) => pattern !== undefined && !covers(identity.grants, [{ actions: ["policy:write"], paths: [pattern] }]),
+  );
+  if (beyond === undefined) return;
+  throw new Refusal("admin-forbidden", `admin access denied: ${identity.subject} may not policy:write on ${beyond}, which ${id} governs`);
 }
 
 async function list(context: ServiceContext, call: Call, purpose: PolicyPurpose): Promise<Reply> {
@@ -135,7 +158,8 @@ async function remove(context: ServiceContext, call: Call, purpose: PolicyPurpos
     context,
     call,
     { action: `policy.delete.${purpose}`, resource: id, record: "always", right: "policy:write", path: id },
-    async () => {
+    async (identity) => {
+      await requireReach(context, identity, purpose, id);
       if ((await context.policies.remove(purpose, id)) === "absent") throw new Refusal("object-not-found", `no policy ${id}`);
       return { status: 200 };
     },

@@ -27,7 +27,7 @@ export type AdminAction = (typeof adminActions)[number];
 /**
  * A right: some actions on some paths.
  *
- * A path is a resource path, a policy id or a reference value's name; `*` stands for any text within one segment, `**`
+ * A path is a resource path, a policy id (`policy:write` needs the id and the resources it governs) or a reference value's name; `*` stands for any text within one segment, `**`
  * as the last segment for everything below. Actions without an object (listing all, audit) need a grant on `**`.
  */
 export interface Grant {
