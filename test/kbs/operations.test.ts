@@ -234,6 +234,7 @@ describe("a configuration", () => {
       name = "KBS_ROOT"
       [audit]
       directory = ${JSON.stringify(join(folder, "audit"))}
+      ship = "log"
       [roles.publisher]
       grants = [{ actions = ["resource:create"], paths = ["default/image-key/*"] }]
       [[issuers]]
@@ -241,9 +242,11 @@ describe("a configuration", () => {
       keys = { kind = "pem", files = [${JSON.stringify(join(folder, "admin.pem"))}] }
     `);
     await expect(openKbsConfig(config, { environment: () => undefined })).rejects.toMatchObject({ code: "ERR_KBS_CONFIG_INVALID" });
-    const server = await serveKbs(
-      await openKbsConfig(config, { environment: (name) => (name === "KBS_ROOT" ? "ab".repeat(32) : undefined) }),
-    );
+    const logged: unknown[] = [];
+    const server = await serveKbs({
+      ...(await openKbsConfig(config, { environment: (name) => (name === "KBS_ROOT" ? "ab".repeat(32) : undefined) })),
+      log: (event) => logged.push(event),
+    });
     const token = await new SignJWT({ role: "publisher", sub: "ci" })
       .setProtectedHeader({ alg: "EdDSA" })
       .setExpirationTime("1m")
@@ -253,6 +256,12 @@ describe("a configuration", () => {
     await expect(admin.registerKey("kbs:///default/other/x")).rejects.toMatchObject({ code: "ERR_KBS_ADMIN_DENIED" });
     await admin.close();
     await server.close();
+    for (const [resource, decision] of [
+      ["default/image-key/x", "allow"],
+      ["default/other/x", "deny"],
+    ]) {
+      expect(logged).toContainEqual({ event: "audit", record: expect.objectContaining({ resource, decision }) as unknown });
+    }
   });
 });
 

@@ -103,6 +103,7 @@ async function attestationOf(config: KbsConfig): Promise<Pick<KbsServerOptions, 
 }
 
 function shipperOf(audit: NonNullable<KbsConfig["audit"]>) {
+  if (audit.ship === "log") return "log";
   return audit.ship === "syslog" && audit.syslog !== undefined ? syslogShipper(audit.syslog) : undefined;
 }
 

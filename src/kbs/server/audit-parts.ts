@@ -4,6 +4,7 @@ import { KbsError } from "../errors.ts";
 import type { SealedRecords } from "../keys/sealed-records.ts";
 import { isObject } from "../protocol/shape.ts";
 import { signCompact } from "../tokens/jws.ts";
+import type { Log } from "./observe.ts";
 import type { SigningKeys } from "../tokens/signing-keys.ts";
 
 export interface AuditOptions {
@@ -12,17 +13,19 @@ export interface AuditOptions {
   readonly maxFileBytes?: number | undefined;
   /** 90 unless told. */
   readonly retentionDays?: number | undefined;
-  /** Hears of each record that is on disk: for syslog, standard output, a collector. */
-  readonly ship?: ((record: AuditRecord) => void) | undefined;
+  /** Hears of each record that is on disk: for syslog, a collector; `log` is the log of the service. */
+  readonly ship?: "log" | ((record: AuditRecord) => void) | undefined;
 }
 
 /** Opens the audit log of this replica: checkpoints are signed with the token key, and their heads kept, sealed, in the store. */
 export function openAuditLog(
   options: AuditOptions,
-  parts: { readonly records: SealedRecords; readonly tokenKeys: SigningKeys; readonly now: () => Date },
+  parts: { readonly records: SealedRecords; readonly tokenKeys: SigningKeys; readonly now: () => Date; readonly log: Log },
 ): Promise<AuditLog> {
+  const { ship } = options;
   return AuditLog.open({
     ...options,
+    ship: ship === "log" ? (record) => parts.log({ event: "audit", record }) : ship,
     now: parts.now,
     sign: (head, time) =>
       signCompact(

@@ -1,9 +1,10 @@
+import type { AuditRecord } from "../audit/record.ts";
 import type { ServiceMetrics } from "../metrics/service-metrics.ts";
 import { countRefusal } from "./audited.ts";
 import type { RequestEvent } from "./http-server.ts";
 
 /** Something that happened, for the log: one flat JSON object. */
-export type LogEvent = Readonly<Record<string, string | number | readonly string[]>> & { readonly event: string };
+export type LogEvent = Readonly<Record<string, string | number | readonly string[] | AuditRecord>> & { readonly event: string };
 
 export type Log = (event: LogEvent) => void;
 

@@ -48,7 +48,7 @@ const defaultGraceMs = 10_000;
 export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
   const log: Log = options.log ?? (() => undefined);
   const limits = { ...defaultLimits, ...options.limits };
-  const context = await openContext(options, limits);
+  const context = await openContext(options, limits, log);
   const http = await listen(options, context, log);
   const reload = setInterval(() => {
     // What fails now is tried again in a minute; until then the keys in memory are good.
@@ -78,7 +78,7 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
   };
 }
 
-async function openContext(options: KbsServerOptions, limits: ServerLimits): Promise<ServiceContext> {
+async function openContext(options: KbsServerOptions, limits: ServerLimits, log: Log): Promise<ServiceContext> {
   const now = options.now ?? (() => new Date());
   const { store, mode } = options;
   const keyring = await Keyring.open(store, options.rootKeys ?? [generateRootKey()]);
@@ -99,7 +99,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits): Pro
   const ownTokens = new OwnAdminTokens(adminKeys, options.roles ?? {});
   const policies = new PolicyStore(records, options.policyEngines ?? []);
   const referenceValues = new ReferenceValues(records);
-  const auditLog = options.audit === undefined ? undefined : await openAuditLog(options.audit, { records, tokenKeys, now });
+  const auditLog = options.audit === undefined ? undefined : await openAuditLog(options.audit, { records, tokenKeys, now, log });
   const builtIn = defaultAppraisalPolicy();
   const attestation =
     options.attestation ??
