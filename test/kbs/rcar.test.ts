@@ -372,14 +372,16 @@ describe("the statuses of Trustee, for people who compare", () => {
   });
 });
 
-it("a token of development opens nothing in production, though both are signed by the same key", async () => {
+it("a token of development opens nothing in production, though both are signed by the same key, and a service without audit says so", async () => {
   const shared = { store: openMemoryStore(), rootKeys: [generateRootKey()] as const };
   const development = await startBench(shared);
   await development.admin.putResource("kbs:///default/key/1", Buffer.from("a secret"));
   const { token } = await handshake(development.server.url);
   const ask = (base: string) => raw(`${base}/kbs/v0/resource/default/key/1`, { headers: { authorization: `Bearer ${token}` } });
   expect((await ask(development.server.url)).status).toBe(200);
-  const production = await startBench({ ...shared, mode: "production" });
+  const logged: unknown[] = [];
+  const production = await startBench({ ...shared, mode: "production", log: (event) => logged.push(event) });
+  expect(logged).toContainEqual(expect.objectContaining({ event: "no-audit" }));
   const answer = await ask(production.server.url);
   expect(answer.status).toBe(401);
   expect(answer.text).toContain("development mode");

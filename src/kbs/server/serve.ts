@@ -55,6 +55,9 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
     context.keyring.reload().catch((cause: unknown) => log({ event: "keyring-reload-failed", cause: String(cause) }));
   }, keyringReloadMs);
   reload.unref();
+  if (options.mode !== "development" && options.audit === undefined && options.auditSink === undefined) {
+    log({ event: "no-audit", message: "nothing is recorded: name a folder in [audit] to keep who was given which key" });
+  }
   if (options.mode === "development") {
     log({ event: "development-mode", message: "the sample TEE is accepted and, with no policy set, everything is released to it" });
   }
