@@ -23,6 +23,8 @@ export interface LineShape {
   /** `SOURCE`, `DESTINATION`: also the command's own arguments. */
   readonly names: readonly string[];
   readonly required: number;
+  /** Whether a line that is done stays done; always unless told. What a tag names may be another image the next time. */
+  readonly staysDone?: (words: readonly string[]) => boolean;
 }
 
 /** What became of one line. */
@@ -75,7 +77,10 @@ export function overList<Options extends FromFileOptions>(action: Action<Options
       ? await openListState(options.state, { command: shape.command, settings: await fingerprint(options) })
       : undefined;
     try {
-      await report(shell, await workThrough({ shell, items, state, work: (one, words) => action(one, words, options) }));
+      await report(
+        shell,
+        await workThrough({ shell, items, state, work: (one, words) => action(one, words, options), staysDone: shape.staysDone }),
+      );
     } finally {
       await state?.close();
     }
@@ -117,6 +122,7 @@ interface Run {
   readonly items: readonly Item[];
   readonly state: ListState | undefined;
   readonly work: (shell: Shell, words: readonly string[]) => Promise<void>;
+  readonly staysDone: LineShape["staysDone"];
 }
 
 interface Outcome {
@@ -124,13 +130,13 @@ interface Outcome {
   readonly worst: ErrorCategory | undefined;
 }
 
-async function workThrough({ shell, items, state, work }: Run): Promise<Outcome> {
+async function workThrough({ shell, items, state, work, staysDone = () => true }: Run): Promise<Outcome> {
   const reports: ItemReport[] = [];
   const failures = new Set<ErrorCategory>();
   for (const [index, { line, words }] of items.entries()) {
     shell.signal.throwIfAborted();
     const say = (what: string): void => shell.note(printable(`[${index + 1}/${items.length}] ${what}: ${words.join(" ")}`));
-    const before = state?.doneBefore(words);
+    const before = staysDone(words) ? state?.doneBefore(words) : undefined;
     if (before !== undefined) {
       reports.push({ line, arguments: words, outcome: "done-before", ...digestMember(before.digest) });
       say("done before");

@@ -39,7 +39,12 @@ const verifyOne: Action<VerifyOptions> = async (shell, [name = ""], options) => 
   });
 };
 
-export const verify = overList(verifyOne, { command: "verify", names: ["IMAGE"], required: 1 });
+export const verify = overList(verifyOne, {
+  command: "verify",
+  names: ["IMAGE"],
+  required: 1,
+  staysDone: ([image = ""]) => /[@:]sha(?:256|512):[0-9a-f]{64,128}$/.test(image),
+});
 
 /** Every signature that was found, and why it counted or not. */
 function findingLines({ findings, leftOut }: SignatureReport): readonly string[] {

@@ -34,7 +34,7 @@ export function registerSigning(program: Command, launcher: Launcher): void {
     .option("--signature-repository <repository>", "look for signatures in this repository")
     .option("--from-file <list>", "work on every line IMAGE of this file")
     .option("--shard <i/n>", "with --from-file: only every n-th line, beginning with line i (0 to n-1)")
-    .option("--state <file>", "with --from-file: remember what is done, skip it the next time")
+    .option("--state <file>", "with --from-file: remember what is done, skip it the next time; a tag is always verified again")
     .addHelpText(
       "after",
       "\nExamples:\n  ociseal verify --key cosign.pub localhost:5000/alpine:sealed\n  ociseal verify --policy policy.json localhost:5000/alpine:sealed\n  ociseal verify --from-file images.txt --key cosign.pub --json",

@@ -157,6 +157,16 @@ describe("--from-file", () => {
     expect(verified.exit).toBe("integrity");
   });
 
+  it("verifies a tag again, and what a digest names once", async () => {
+    const index = JSON.parse(await readFile(at("images/index.json"), "utf8")) as { manifests: { digest: string }[] };
+    const digest = index.manifests[0]?.digest ?? "";
+    await run(sign, [`oci:${at("images")}:${digest}`], { key: at("cosign.key"), format: "bundle", recursive: true });
+    await writeFile(at("again-list"), `oci:${at("images")}:a\noci:${at("images")}:${digest}\n`);
+    const settings = { key: at("cosign.pub"), fromFile: at("again-list"), state: at("verify-state") };
+    expect((await run(verify, [], settings)).document.items.map(({ outcome }) => outcome)).toEqual(["done", "done"]);
+    expect((await run(verify, [], settings)).document.items.map(({ outcome }) => outcome)).toEqual(["done", "done-before"]);
+  });
+
   it("stops at once when the flags are wrong for every line, and when it is interrupted", async () => {
     await writeFile(at("list"), lines("ab", "stopped"));
     await expect(run(encrypt, [], { fromFile: at("list") })).rejects.toThrow("no recipient");
