@@ -1,8 +1,7 @@
-import { agentMeasurementSink, pullImage, recordOf, type PullOutput, type Verification } from "../../src/guest/index.ts";
+import { agentMeasurementSink, pullImage, type PullOutput, type Verification } from "../../src/guest/index.ts";
 import { parseImageName, type ImageName } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { writeWholeFile } from "../files.ts";
 import { withImages } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys, type OpenedKeys } from "../open-keys.ts";
@@ -41,6 +40,7 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
           output,
           name,
           layerCache: options.layerCache,
+          recordFile: options.record,
           seal: options.requireSealAttestation === true ? "required" : undefined,
           measure: options.aa === undefined ? undefined : agentMeasurementSink({ url: options.aa }),
           ...treeSettings(shell, options),
@@ -62,7 +62,6 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
       await keys?.close();
     }
   });
-  if (options.record !== undefined) await writeWholeFile(options.record, `${JSON.stringify(recordOf(report, new Date()), undefined, 2)}\n`);
   await shell.result(`${target} is ${report.image.manifest.digest} (${report.layers.length} layers)`, report);
 };
 

@@ -17,6 +17,7 @@ export const guestErrors = {
   ERR_GUEST_PLATFORM_MISMATCH: { category: "not-found", summary: "The image is for another platform than the one asked for." },
   ERR_GUEST_USER_UNKNOWN: { category: "integrity", summary: "The image's user or group is not in its own /etc/passwd or /etc/group." },
   ERR_GUEST_TARGET_EXISTS: { category: "io", summary: "The target of an unpack or pull already exists and is not an empty directory." },
+  ERR_GUEST_RECORD_REFUSED: { category: "usage", summary: "The record of a pull was to be written into the target, or over a directory." },
   ERR_GUEST_STORAGE: { category: "io", summary: "The file system refused an operation while unpacking." },
   ERR_GUEST_MEASUREMENT: { category: "attestation", summary: "The pull could not be added to the guest's runtime measurements." },
   ERR_GUEST_HELPER_MISSING: { category: "io", summary: "A helper program for extended attributes or device nodes is missing or failed." },

@@ -1,8 +1,6 @@
 import { refuse, type TarEntry } from "./entry.ts";
 import type { ByteString } from "./byte-string.ts";
-import { maxPathBytes } from "./names.ts";
-
-const maxLinks = 40;
+import { plainStep, walk, type Step } from "./walk.ts";
 
 /** What the layers so far show at a path. */
 export interface MergedNode {
@@ -35,30 +33,12 @@ export class MergedView {
    * Throws `ERR_GUEST_ENTRY_REFUSED` for circles, depth, and a file on the way.
    */
   resolve(components: readonly ByteString[], entry: ByteString): ByteString[] {
-    const ahead = components.toReversed();
-    let found: ByteString[] = [];
-    let links = 0;
-    while (ahead.length > 0) {
-      const component = ahead.pop() ?? "";
-      if (component === "" || component === ".") continue;
-      if (component === "..") {
-        found.pop();
-        continue;
-      }
-      const node = this.find([...found, component]);
+    const look = (parent: readonly ByteString[], name: ByteString): Step => {
+      const node = this.find([...parent, name]);
       if (node?.kind === "other") throw refuse("parent-not-a-directory", entry, "its parent is a file");
-      if (node?.kind !== "symlink") {
-        found.push(component);
-        this.#check(found, entry);
-        continue;
-      }
-      links += 1;
-      if (links > maxLinks) throw refuse("too-many-links", entry, `more than ${maxLinks} symlinks in its path`);
-      const target = node.entry?.linkTarget ?? "";
-      if (target.startsWith("/")) found = [];
-      for (const part of target.split("/").toReversed()) ahead.push(part);
-    }
-    return found;
+      return node?.kind === "symlink" ? { kind: "symlink", target: node.entry?.linkTarget ?? "" } : plainStep;
+    };
+    return walk(components, look, { entry, maxDepth: this.#maxDepth }) ?? [];
   }
 
   find(path: readonly ByteString[]): MergedNode | undefined {
@@ -68,12 +48,6 @@ export class MergedView {
       if (node === undefined) return undefined;
     }
     return node;
-  }
-
-  #check(path: readonly ByteString[], entry: ByteString): void {
-    if (path.length > this.#maxDepth) throw refuse("too-deep", entry, `links lead it deeper than ${this.#maxDepth} directories`);
-    if (path.reduce((sum, part) => sum + part.length + 1, 0) > maxPathBytes)
-      throw refuse("path-too-long", entry, "links lead it to a path that is too long");
   }
 }
 

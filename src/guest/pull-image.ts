@@ -9,8 +9,10 @@ import { LayerCache } from "./layer-cache.ts";
 import { LayerStreams } from "./layer-streams.ts";
 import type { MeasurementSink } from "./measure.ts";
 import { readImage, type OpenedImage } from "./open-image.ts";
+import { checkRecordFile, recordOf, stageRecord, type StagedRecord } from "./record.ts";
 import { demandSeal, sealedSource } from "./seal.ts";
 import type { ReadAheadSettings } from "./read-ahead.ts";
+import { cleanedUp } from "./staging.ts";
 import { checkPlainLayer, unpackLayers, type TreeOutput, type TreeRequest, type UnpackEvent, type UnpackReport } from "./unpack-image.ts";
 import { writeLayout, type LayoutReport } from "./write-layout.ts";
 
@@ -36,6 +38,13 @@ export interface PullRequest extends AdmitRequest, Omit<TreeRequest, "output"> {
   readonly name?: string | undefined;
   /** Measures the pull after everything held and before it is put in place. */
   readonly measure?: MeasurementSink | undefined;
+  /**
+   * Path of a file that says what was pulled, who vouched and how it was opened. It stands before the target does: no target
+   * without its record, and a pull whose record cannot be written fails. A kill between the two leaves the record alone.
+   */
+  readonly recordFile?: string | undefined;
+  /** The time in the record; the clock's unless told. */
+  readonly now?: (() => Date) | undefined;
 }
 
 export type PullEvent =
@@ -70,7 +79,7 @@ export interface PullReport {
 
 /**
  * The guest's pull, all or nothing: resolve, then who vouches for it, then keys (and with them attestation), then
- * each layer: fetch and verify, decrypt verified, inflate, diffID, unpack in a private directory, measure, and one rename.
+ * each layer: fetch and verify, decrypt verified, inflate, diffID, unpack in a private directory, measure, record, and one rename.
  *
  * Whatever can be wrong without a key is found before a key is asked for. When it throws, the target is as it was and
  * nothing is left beside it. Throws `ERR_SIGNATURE_*`, `ERR_LAYER_*`, `ERR_CIPHER_*`, `ERR_KEYWRAP_*`, those of this room
@@ -78,6 +87,7 @@ export interface PullReport {
  */
 export async function pullImage(request: PullRequest, options: PullOptions = {}): Promise<PullReport> {
   const { store, output } = request;
+  if (request.recordFile !== undefined) checkRecordFile(request.recordFile, request.target);
   const image = await admitImage(request, options);
   options.onEvent?.({ kind: "admitted", image });
   const opened = await readImage(store, image.manifest, request.platform, options);
@@ -92,18 +102,27 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
   const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
   const name = request.name ?? store.name;
-  const beforeCommit = async () => await request.measure?.({ image: name, digest: image.manifest.digest }, options);
-  let result: UnpackReport | LayoutReport;
+  const measurement = request.measure === undefined ? "not-asked-for" : "measured";
+  const reportOf = (result: PullReport["result"]): PullReport => ({ source: name, image, layers: openings, measurement, result });
+  let record: StagedRecord | undefined;
+  const beforeCommit = async (result: PullReport["result"]) => {
+    const { recordFile, measure, now = () => new Date() } = request;
+    if (recordFile !== undefined) record = stageRecord(recordFile, recordOf(reportOf(result), now()));
+    await measure?.({ image: name, digest: image.manifest.digest }, options);
+    record?.publish();
+  };
   try {
     const source = seal === undefined ? streams.source : sealedSource(seal, opened.manifest.layers, layers, streams.source);
-    result =
+    const result =
       output === "rootfs" || output === "bundle" || output === "overlay"
         ? await unpackLayers({ ...request, output, image: opened, source, beforeCommit }, options)
         : await writeLayout({ ...request, output, image: opened, manifest: image.manifest, source, beforeCommit }, options);
+    return reportOf(result);
+  } catch (error) {
+    throw record === undefined ? error : cleanedUp(error, request.recordFile ?? "", () => record?.withdraw());
   } finally {
     await streams.close();
   }
-  return { source: name, image, layers: openings, measurement: request.measure === undefined ? "not-asked-for" : "measured", result };
 }
 
 /** Unwraps the keys of all encrypted layers, before any of them is fetched. `undefined` for plain layers. */

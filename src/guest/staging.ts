@@ -19,30 +19,35 @@ import { GuestError } from "./errors.ts";
 import { isDeadOwner, ownerMark } from "./owner-mark.ts";
 import { errorCode, storageFailed, storing } from "./storage-error.ts";
 
-/**
- * Runs work with a staging directory and removes it in every ending. When removing fails too, the error says so and has
- * both causes: what is left behind may be plaintext.
- */
+/** Runs work with a staging directory and removes it in every ending. */
 export async function withStaging<T>(target: string, work: (staging: Staging) => Promise<T>): Promise<T> {
   const staging = openStaging(target);
   let result: T;
   try {
     result = await work(staging);
   } catch (error) {
-    try {
-      staging.discard();
-    } catch (discarding) {
-      throw new GuestError("ERR_GUEST_STORAGE", {
-        message: `${describeCause(error)}; moreover ${staging.path} could not be removed: ${describeCause(discarding)}`,
-        hint: "remove that directory: it may hold content of the image",
-        details: { staging: staging.path },
-        cause: new AggregateError([error, discarding], "failed, and cleaning up failed"),
-      });
-    }
-    throw error;
+    throw cleanedUp(error, staging.path, () => staging.discard());
   }
   staging.discard();
   return result;
+}
+
+/**
+ * Cleans up after a failure and gives the error to throw. When cleaning up fails too, that says so and has both causes:
+ * what is left behind may be plaintext.
+ */
+export function cleanedUp(error: unknown, path: string, clean: () => void): unknown {
+  try {
+    clean();
+    return error;
+  } catch (cleaning) {
+    return new GuestError("ERR_GUEST_STORAGE", {
+      message: `${describeCause(error)}; moreover ${path} could not be removed: ${describeCause(cleaning)}`,
+      hint: "remove it: it may hold content of the image",
+      details: { left: path },
+      cause: new AggregateError([error, cleaning], "failed, and cleaning up failed"),
+    });
+  }
 }
 
 /**
@@ -51,7 +56,10 @@ export async function withStaging<T>(target: string, work: (staging: Staging) =>
  */
 export interface Staging {
   readonly path: string;
-  /** Renames a directory inside the staging to the target. Throws `ERR_GUEST_TARGET_EXISTS` when something stands there by now. */
+  /**
+   * Renames a directory inside the staging to the target, after all else in it was removed: nothing can fail once the target
+   * stands. Throws `ERR_GUEST_TARGET_EXISTS` when something stands there by now.
+   */
   commit(name: string): void;
   /** Removes the staging with all that is left in it. */
   discard(): void;
@@ -69,9 +77,13 @@ function openStaging(target: string): Staging {
   removeStale(parent, name);
   const path = join(parent, `${prefixOf(name)}${ownerMark()}-${randomBytes(6).toString("hex")}`);
   storing(`staging directory beside ${target}`, () => mkdirSync(path, { mode: 0o700 }));
+  let committed = false;
   return {
     path,
     commit(inner) {
+      for (const entry of storing(`staging directory ${path}`, () => readdirSync(path))) {
+        if (entry !== inner) removeTree(join(path, entry));
+      }
       checkTarget(final, target);
       try {
         // rename(2) replaces an empty directory and nothing else.
@@ -80,9 +92,11 @@ function openStaging(target: string): Staging {
         if (["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errorCode(cause) ?? "")) throw targetExists(target, cause);
         throw cause instanceof Error ? storageFailed(`target ${target}`, cause) : cause;
       }
+      committed = true;
     },
     discard() {
-      removeTree(path);
+      if (committed) removeEmpty(path);
+      else removeTree(path);
     },
   };
 }
@@ -136,6 +150,15 @@ function removeTree(path: string): void {
     closeSync(fd);
   }
   storing(`staging directory ${path}`, () => rmdirSync(path));
+}
+
+/** An empty directory of ours that cannot go is no failure of a pull whose target stands; the next one for the target removes it. */
+function removeEmpty(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+  }
 }
 
 function openDirectory(path: string | Buffer): number | undefined {

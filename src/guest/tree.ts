@@ -14,15 +14,13 @@ import {
 } from "node:fs";
 import { refuse } from "./entry.ts";
 import { fsPath, type ByteString } from "./byte-string.ts";
-import { maxPathBytes } from "./names.ts";
 import { errorCode } from "./storage-error.ts";
+import { plainStep, walk, type Step } from "./walk.ts";
 
 /** Linux: a descriptor that names a file without opening it. Not among Node's constants; the same on x86-64, arm64, riscv64, ppc64, s390x. */
 const O_PATH = 0o10000000;
 const directoryFlags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-/** As Linux's own limit (path_resolution(7)). */
-const maxLinks = 40;
 /** Below half of the usual 1024 descriptors per process. */
 const maxOpenDirectories = 192;
 
@@ -84,74 +82,26 @@ export class Tree {
   }
 
   #walk(components: readonly ByteString[], missing: "create" | "report", entry: ByteString): HeldDirectory | undefined {
-    const ahead = components.toReversed();
-    let path: ByteString[] = [];
-    let links = 0;
-    while (ahead.length > 0) {
-      const component = ahead.pop() ?? "";
-      if (component === "" || component === ".") continue;
-      if (component === "..") {
-        path.pop();
-        continue;
-      }
+    const look = (path: readonly ByteString[], name: ByteString): Step => {
       const parent = this.hold(path.join("/"));
-      const outcome = this.#step(parent, component, entry);
-      switch (outcome.kind) {
-        case "directory":
-          path.push(component);
-          break;
-        case "symlink":
-          links += 1;
-          if (links > maxLinks) throw refuse("too-many-links", entry, `more than ${maxLinks} symlinks in its path`);
-          if (outcome.target.startsWith("/")) path = [];
-          for (const part of outcome.target.split("/").toReversed()) ahead.push(part);
-          break;
-        case "missing":
-          if (missing === "report") return undefined;
-          path.push(component);
-          this.#checkPath(path, entry);
-          mkdirSync(fsPath(parent.prefix + component), 0o700);
-          this.#observer.created(path.join("/"));
-          break;
-      }
-      this.#checkPath(path, entry);
-    }
-    return this.hold(path.join("/"));
+      const step = this.#step(parent, name, entry);
+      if (step.kind !== "absent" || missing === "report") return step;
+      mkdirSync(fsPath(parent.prefix + name), 0o700);
+      this.#observer.created(childPath(parent, name));
+      return plainStep;
+    };
+    const found = walk(components, look, { entry, maxDepth: this.#maxDepth });
+    return found === undefined ? undefined : this.hold(found.join("/"));
   }
 
-  /**
-   * Where a path of the image's own leads, links followed inside the root; what is missing is taken as it is written.
-   * `..` stops at the root.
-   */
+  /** Where a path of the image's own leads, links followed inside the root; what is missing is taken as it is written. */
   locate(path: ByteString): ByteString {
-    const ahead = path.split("/").toReversed();
-    let found: ByteString[] = [];
-    let links = 0;
-    while (ahead.length > 0) {
-      const component = ahead.pop() ?? "";
-      if (component === "" || component === ".") continue;
-      if (component === "..") {
-        found.pop();
-        continue;
-      }
-      found.push(component);
-      this.#checkPath(found, path);
-      const target = this.#linkAt(found);
-      if (target === undefined) continue;
-      links += 1;
-      if (links > maxLinks) throw refuse("too-many-links", path, `more than ${maxLinks} symlinks in its path`);
-      if (target.startsWith("/")) found = [];
-      else found.pop();
-      for (const part of target.split("/").toReversed()) ahead.push(part);
-    }
-    return found.join("/");
-  }
-
-  #linkAt(path: readonly ByteString[]): ByteString | undefined {
-    const parent = this.directory(path.slice(0, -1), "report", path.join("/"));
-    const name = path.at(-1) ?? "";
-    if (parent === undefined || this.stat(parent, name)?.isSymbolicLink() !== true) return undefined;
-    return readlinkSync(fsPath(parent.prefix + name), "buffer").toString("latin1");
+    const look = (above: readonly ByteString[], name: ByteString): Step => {
+      const parent = this.directory(above, "report", path);
+      if (parent === undefined || this.stat(parent, name)?.isSymbolicLink() !== true) return plainStep;
+      return { kind: "symlink", target: readlinkSync(fsPath(parent.prefix + name), "buffer").toString("latin1") };
+    };
+    return (walk(path.split("/"), look, { entry: path, maxDepth: this.#maxDepth }) ?? []).join("/");
   }
 
   /**
@@ -187,19 +137,15 @@ export class Tree {
     }
   }
 
-  #step(
-    parent: HeldDirectory,
-    name: ByteString,
-    entry: ByteString,
-  ): { kind: "directory" } | { kind: "missing" } | { kind: "symlink"; target: ByteString } {
+  #step(parent: HeldDirectory, name: ByteString, entry: ByteString): Step {
     const path = childPath(parent, name);
-    if (this.#held.has(path)) return { kind: "directory" };
+    if (this.#held.has(path)) return plainStep;
     try {
       this.#keep(held(path, openSync(fsPath(parent.prefix + name), directoryFlags)));
-      return { kind: "directory" };
+      return plainStep;
     } catch (error) {
       const code = errorCode(error);
-      if (code === "ENOENT") return { kind: "missing" };
+      if (code === "ENOENT") return { kind: "absent" };
       if (code !== "ENOTDIR" && code !== "ELOOP") throw error;
     }
     try {
@@ -279,12 +225,6 @@ export class Tree {
     if (directory === undefined) return;
     this.#held.delete(path);
     closeSync(directory.fd);
-  }
-
-  #checkPath(path: readonly ByteString[], entry: ByteString): void {
-    if (path.length > this.#maxDepth) throw refuse("too-deep", entry, `links lead it deeper than ${this.#maxDepth} directories`);
-    if (path.reduce((sum, part) => sum + part.length + 1, 0) > maxPathBytes)
-      throw refuse("path-too-long", entry, "links lead it to a path that is too long");
   }
 }
 

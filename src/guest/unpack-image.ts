@@ -96,7 +96,8 @@ export async function unpackLayers(
   request: TreeRequest & {
     readonly image: OpenedImage;
     readonly source: LayerSource;
-    readonly beforeCommit?: (() => Promise<void>) | undefined;
+    /** The last thing before the target is put in place. */
+    readonly beforeCommit?: ((report: UnpackReport) => Promise<void>) | undefined;
   },
   options: UnpackOptions,
 ): Promise<UnpackReport> {
@@ -111,9 +112,11 @@ export async function unpackLayers(
       output === "overlay"
         ? await unpackOverlay(new OverlayLayers(settings), top, request, budget, options)
         : await unpackFlat(openRootfs(settings), top, { ...request, ownership }, budget, options);
-    await request.beforeCommit?.();
+    const { entries, bytes } = budget;
+    const report: UnpackReport = { target, output, layers: image.manifest.layers.length, entries, bytes, omitted };
+    await request.beforeCommit?.(report);
     staging.commit("image");
-    return { target, output, layers: image.manifest.layers.length, entries: budget.entries, bytes: budget.bytes, omitted };
+    return report;
   });
 }
 

@@ -26,7 +26,8 @@ export interface LayoutRequest extends Pick<TreeRequest, "target" | "limits"> {
   /** Descriptor of the pulled manifest. */
   readonly manifest: Descriptor;
   readonly source: LayerSource;
-  readonly beforeCommit?: (() => Promise<void>) | undefined;
+  /** The last thing before the target is put in place. */
+  readonly beforeCommit?: ((report: LayoutReport) => Promise<void>) | undefined;
 }
 
 /**
@@ -45,9 +46,10 @@ export async function writeLayout(request: LayoutRequest, options: UnpackOptions
     } finally {
       await layout.close();
     }
-    await request.beforeCommit?.();
+    const report: LayoutReport = { target, output, layers: image.manifest.layers.length, manifest };
+    await request.beforeCommit?.(report);
     staging.commit("image");
-    return { target, output, layers: image.manifest.layers.length, manifest };
+    return report;
   });
 }
 
