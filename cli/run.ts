@@ -2,6 +2,7 @@ import { CommanderError } from "commander";
 import { exitCodeOf, type ErrorCategory } from "../src/errors/index.ts";
 import type { Action, Launcher } from "./command.ts";
 import { describeFailure, printFailure, type Failure } from "./failure.ts";
+import { keepMemoryPrivate } from "./private-memory.ts";
 import { makeProgram } from "./program.ts";
 import { makeShell, type SharedOptions } from "./shell.ts";
 
@@ -9,6 +10,7 @@ const progressModes: ReadonlySet<string> = new Set(["auto", "bar", "plain", "jso
 
 /** Runs one command line and sets the exit code; the only place that does. */
 export async function run(argv: readonly string[]): Promise<void> {
+  keepMemoryPrivate();
   const interruption = new AbortController();
   const interrupt = () => interruption.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt);

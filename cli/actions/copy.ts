@@ -1,6 +1,7 @@
 import { parseImageName, parsePlatform } from "../../src/oci/index.ts";
 import { copyImage } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
 import { formatSize } from "../table.ts";
@@ -8,10 +9,30 @@ import { formatSize } from "../table.ts";
 interface CopyOptions extends RegistryFlags {
   readonly referrers?: boolean;
   readonly platform?: readonly string[];
+  readonly encryptionKey?: readonly string[];
+  readonly encryptLayer?: readonly string[];
+  readonly decryptionKey?: readonly string[];
   readonly dryRun?: boolean;
 }
 
-export const copy: Action<CopyOptions> = async (shell, [source = "", destination = ""], options) => {
+/** With skopeo's flags a copy encrypts or decrypts as skopeo does: for readers of ocicrypt's cipher, which is all that skopeo writes. */
+export const copy: Action<CopyOptions> = async (shell, args, options) => {
+  const { encryptionKey, decryptionKey, encryptLayer } = options;
+  if (encryptionKey !== undefined && decryptionKey !== undefined)
+    throw usage("--encryption-key does not go with --decryption-key", "change recipients with ociseal rewrap");
+  if (encryptLayer !== undefined && encryptionKey === undefined) throw usage("--encrypt-layer goes with --encryption-key");
+  if (encryptionKey !== undefined) {
+    const { encrypt } = await import("./encrypt.ts");
+    await encrypt(shell, args, { ...options, profile: "ocicrypt" });
+  } else if (decryptionKey === undefined) {
+    await plainCopy(shell, args, options);
+  } else {
+    const { decrypt } = await import("./decrypt.ts");
+    await decrypt(shell, args, options);
+  }
+};
+
+const plainCopy: Action<CopyOptions> = async (shell, [source = "", destination = ""], options) => {
   if (options.dryRun === true) {
     const root = await withImages(shell, options, async (images) => (await images.resolve(source)).root);
     parseImageName(destination);

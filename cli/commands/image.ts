@@ -96,6 +96,9 @@ ${imageNames}`,
     .option("--all", "every platform (the default)")
     .option("--platform <platform>", "only os/arch[/variant] (repeatable)", collectValues)
     .option("--referrers", "signatures, SBOMs and attestations follow")
+    .option("--encryption-key <recipient>", "as skopeo copy: encrypt on the way (repeatable)", collectValues)
+    .option("--encrypt-layer <n>", "as skopeo copy: with --encryption-key, only this layer (repeatable)", collectValues)
+    .option("--decryption-key <key>", "as skopeo copy: decrypt on the way (repeatable)", collectValues)
     .option("--dry-run", "print what would be done; write nothing")
     .addHelpText(
       "after",
@@ -103,6 +106,7 @@ ${imageNames}`,
 Examples:
   ociseal copy docker://quay.io/org/app:1 oci:app:1 --referrers
   ociseal copy oci-archive:app.tar localhost:5000/app:1
+  ociseal copy --encryption-key jwe:team.pub oci:app:1 docker://localhost:5000/app:sealed
 ${imageNames}`,
     )
     .action(launcher.launch(async () => (await import("../actions/copy.ts")).copy));

@@ -17,3 +17,4 @@ export { collect, limitBytes, observeBytes } from "./limits.ts";
 export { decodeBase64, decodeBase64Url, encodeBase64, encodeBase64Url, decodeHex } from "./base64.ts";
 export { parseJson, type JsonLimits } from "./json.ts";
 export { equalBytes } from "./equal.ts";
+export { foreignText } from "./foreign-text.ts";

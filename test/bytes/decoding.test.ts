@@ -8,6 +8,7 @@ import {
   encodeBase64,
   encodeBase64Url,
   equalBytes,
+  foreignText,
   isDigest,
   parseDigest,
   parseJson,
@@ -100,5 +101,20 @@ describe("equalBytes", () => {
     expect(equalBytes(Buffer.from("a"), Buffer.from("a"))).toBe(true);
     expect(equalBytes(Buffer.from("a"), Buffer.from("b"))).toBe(false);
     expect(equalBytes(Buffer.from("a"), Buffer.from("ab"))).toBe(false);
+  });
+});
+
+describe("foreign text in a message", () => {
+  it("is one line with an end, and holds no credentials, whoever repeats them", () => {
+    const jwt = `eyJhbGciOiJFUzI1NiJ9.${"a".repeat(40)}.${"b".repeat(40)}`;
+    const text = foreignText(
+      `you sent\r\n\u001b[31mBearer abcdefgh12345678 and basic dXNlcjpwYXNz, ${jwt}, https://u:p@h/x?sig=1 ${"x".repeat(400)}`,
+      200,
+    );
+    expect(text).toContain("you sent  [31mBearer … and basic …, eyJ…, https://h/x?… xxx".replace("  ", " "));
+    expect(text).toHaveLength(201);
+    expect(foreignText("KBS Client Protocol Version Mismatch: expect =0.2.0", 200)).toBe(
+      "KBS Client Protocol Version Mismatch: expect =0.2.0",
+    );
   });
 });

@@ -71,7 +71,7 @@ export function expectOk(response: WireResponse, what: string): WireResponse {
       throw new KbsError("ERR_KBS_ADMIN_DENIED", {
         message,
         details,
-        hint: "check the administration token (--admin-token-file): its expiry, its role, and the paths it covers",
+        hint: "check the administration token (--admin-token, or --kbs-admin-token): its expiry, its role, and the paths it covers",
       });
     case 404:
       throw new KbsError("ERR_KBS_NOT_FOUND", { message, details });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkServerIdentity, rootCertificates, type PeerCertificate } from "node:tls";
 import { Agent, request as httpRequest, type Dispatcher } from "undici";
-import { BytesError, parseJson } from "../../bytes/index.ts";
+import { BytesError, foreignText, parseJson } from "../../bytes/index.ts";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { isObject } from "../protocol/shape.ts";
@@ -227,13 +227,16 @@ export function problemOf(response: WireResponse): Problem {
   }
   const text = (name: string): string | undefined => {
     const member = isObject(value) ? value[name] : undefined;
-    return typeof member === "string" ? member.slice(0, 2000) : undefined;
+    return typeof member === "string" ? foreignText(member, 2000) : undefined;
   };
-  const reasons = isObject(value) && Array.isArray(value["reasons"]) ? value["reasons"].map(String) : [];
+  const reasons =
+    isObject(value) && Array.isArray(value["reasons"])
+      ? value["reasons"].slice(0, 100).map((reason) => foreignText(String(reason), 2000))
+      : [];
   return {
     status: response.status,
     type: text("type")?.split("/").at(-1) ?? "",
-    detail: text("detail") ?? (value === undefined ? response.body.toString("utf8").slice(0, 300) : ""),
+    detail: text("detail") ?? (value === undefined ? foreignText(response.body.toString("utf8"), 300) : ""),
     code: text("code"),
     reasons,
     requestId: text("request_id") ?? response.header("x-request-id")[0],
