@@ -8,7 +8,6 @@ import { registerImage } from "./commands/image.ts";
 import { registerKbs } from "./commands/kbs.ts";
 import { registerKey } from "./commands/key.ts";
 import { registerKeyprovider } from "./commands/keyprovider.ts";
-
 import { registerLogin } from "./commands/login.ts";
 import { registerRegistry } from "./commands/registry.ts";
 import { registerSigning } from "./commands/signing.ts";
@@ -28,6 +27,8 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .version(readVersion(), "-V, --version", "print the version")
     .helpCommand(true)
     .showSuggestionAfterError(true)
+    // A flag belongs to the command that it follows: `doctor containerd --kbs` is not doctor's own --kbs.
+    .enablePositionalOptions()
     .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
   for (const register of [
     registerImage,

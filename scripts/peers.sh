@@ -35,14 +35,14 @@ elif [ -n "$missing" ]; then
   echo "SKIPPED:$missing: only root can install them; the tests that need them will say so" >&2
 fi
 
-# suite, then the packages of which programs are used
+# suite, then the packages of which programs are used; what is there stays usable until the new set is whole
 setup() {
   suite=$1
   shift
-  target="$peers/$suite"
   wanted="$*"
-  if [ -f "$target/.done" ] && [ "$(cat "$target/.done")" = "$wanted" ]; then return 0; fi
+  if [ -f "$peers/$suite/.done" ] && [ "$(cat "$peers/$suite/.done")" = "$wanted" ]; then return 0; fi
   echo "fetching peers from Debian $suite: $wanted" >&2
+  target="$peers/$suite.new"
   rm -rf "$target"
   state="$target/.apt"
   mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/etc" "$target"
@@ -61,7 +61,13 @@ setup() {
   for package in "$state"/archives/*.deb; do dpkg-deb -x "$package" "$target"; done
   rm -rf "$state" "$target/usr/share/doc" "$target/usr/share/man" "$target/usr/share/locale"
   printf '%s' "$wanted" >"$target/.done"
+  rm -rf "$peers/$suite.old"
+  if [ -d "$peers/$suite" ]; then mv "$peers/$suite" "$peers/$suite.old"; fi
+  mv "$target" "$peers/$suite"
+  rm -rf "$peers/$suite.old"
 }
+
+libraries=x86_64-linux-gnu
 
 # name of the wrapper, suite, program
 wrap() {
@@ -70,21 +76,50 @@ wrap() {
     echo "error: Debian $2 did not bring $3" >&2
     exit 1
   fi
-  cat >"$peers/bin/$1" <<EOF
+  cat >"$peers/bin.new/$1" <<EOF
 #!/bin/sh
 self=\$(readlink -f -- "\$0")
 r=\$(dirname -- "\$(dirname -- "\$self")")/$2
-if [ -x "\$r/lib64/ld-linux-x86-64.so.2" ]; then l="\$r/lib64/ld-linux-x86-64.so.2"; else l="\$r/usr/lib64/ld-linux-x86-64.so.2"; fi
-exec "\$l" --library-path "\$r/usr/lib/x86_64-linux-gnu:\$r/lib/x86_64-linux-gnu" "\$r/$program" "\$@"
+l="\$r/lib/$libraries/ld-linux-x86-64.so.2"
+[ -x "\$l" ] || l="\$r/usr/lib/$libraries/ld-linux-x86-64.so.2"
+exec "\$l" --library-path "\$r/usr/lib/$libraries:\$r/lib/$libraries" "\$r/$program" "\$@"
 EOF
-  chmod 755 "$peers/bin/$1"
+  chmod 755 "$peers/bin.new/$1"
 }
 
-setup bookworm skopeo umoci docker-registry crun runc
-setup trixie skopeo cosign
+# The same for a program that starts itself again through /proc/self/exe (podman and buildah do, to unpack): with a
+# loader in front that would be the loader, so a copy names it. Not the libraries: patchelf breaks Go programs there.
+wrap_native() {
+  loader="$peers/$2/lib/$libraries/ld-linux-x86-64.so.2"
+  [ -x "$loader" ] || loader="$peers/$2/usr/lib/$libraries/ld-linux-x86-64.so.2"
+  copy="$peers/$2/native/$3"
+  if [ "$(cat "$copy.loader" 2>/dev/null)" != "$loader" ]; then
+    mkdir -p "$peers/$2/native"
+    "$peers/bin.new/patchelf" --set-interpreter "$loader" --output "$copy" "$peers/$2/usr/bin/$3"
+    chmod 755 "$copy"
+    printf '%s' "$loader" >"$copy.loader"
+  fi
+  cat >"$peers/$2/native/containers.conf" <<EOF
+[engine]
+conmon_path = ["$peers/$2/usr/bin/conmon"]
+helper_binaries_dir = ["$peers/$2/usr/lib/podman"]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+EOF
+  cat >"$peers/bin.new/$1" <<EOF
+#!/bin/sh
+export LD_LIBRARY_PATH="$peers/$2/usr/lib/$libraries:$peers/$2/lib/$libraries"
+export CONTAINERS_CONF="$peers/$2/native/containers.conf"
+exec "$copy" "\$@"
+EOF
+  chmod 755 "$peers/bin.new/$1"
+}
+
+setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd
+setup trixie skopeo cosign buildah podman imgcrypt patchelf
 setup sid skopeo cosign
-rm -rf "$peers/bin"
-mkdir -p "$peers/bin"
+rm -rf "$peers/bin.new"
+mkdir -p "$peers/bin.new"
 wrap skopeo-1.9 bookworm skopeo
 wrap umoci bookworm umoci
 wrap docker-registry bookworm docker-registry
@@ -94,4 +129,14 @@ wrap skopeo-1.18 trixie skopeo
 wrap cosign-2.5 trixie cosign
 wrap skopeo-1.22 sid skopeo
 wrap cosign-3.1 sid cosign
+wrap containerd-1.6 bookworm containerd
+wrap ctr-1.6 bookworm ctr
+wrap ctr-imgcrypt trixie ctr-imgcrypt
+wrap patchelf trixie patchelf
+wrap_native buildah-1.28 bookworm buildah
+wrap_native podman-4.3 bookworm podman
+wrap_native buildah-1.39 trixie buildah
+wrap_native podman-5.4 trixie podman
+rm -rf "$peers/bin"
+mv "$peers/bin.new" "$peers/bin"
 echo "peers are in .peers/bin: $(cd "$peers/bin" && echo *)" >&2

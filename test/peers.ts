@@ -14,9 +14,13 @@ export type PeerName =
   | "docker-registry"
   | "crun"
   | "runc"
-  | "podman"
-  | "buildah"
-  | "containerd";
+  | "podman-4.3"
+  | "podman-5.4"
+  | "buildah-1.28"
+  | "buildah-1.39"
+  | "containerd-1.6"
+  | "ctr-1.6"
+  | "ctr-imgcrypt";
 
 /**
  * The path of a peer's program, or `undefined` when it is not installed.
@@ -34,6 +38,15 @@ export function missingPeers(...names: readonly PeerName[]): boolean {
   const missing = names.filter((name) => peer(name) === undefined);
   if (missing.length === 0) return false;
   const message = `SKIPPED: interop tests with ${missing.join(", ")}: not installed (make peers, as root on Debian)`;
+  if (process.env["CI"]) throw new Error(message);
+  process.stderr.write(`${message}\n`);
+  return true;
+}
+
+/** Whether a peer that only root can run cannot be. Says so aloud; throws where `CI` is set. */
+export function missingRoot(what: string): boolean {
+  if (process.getuid?.() === 0) return false;
+  const message = `SKIPPED: interop tests with ${what}: only root can run it`;
   if (process.env["CI"]) throw new Error(message);
   process.stderr.write(`${message}\n`);
   return true;
