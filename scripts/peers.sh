@@ -21,7 +21,7 @@ mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/so
 [ -n "$mirror" ] || skip "no Debian mirror in apt's configuration"
 
 # Peers that only work where Debian puts them: installed as system packages, by root alone.
-system="attr softhsm2 opensc openssl postgresql runc"
+system="attr chromium softhsm2 opensc openssl postgresql runc"
 missing=""
 for package in $system; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -115,7 +115,7 @@ EOF
   chmod 755 "$peers/bin.new/$1"
 }
 
-setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd
+setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus
 setup trixie skopeo cosign buildah podman imgcrypt patchelf
 setup sid skopeo cosign
 rm -rf "$peers/bin.new"
@@ -125,6 +125,7 @@ wrap umoci bookworm umoci
 wrap docker-registry bookworm docker-registry
 wrap crun bookworm crun
 wrap runc bookworm runc
+wrap promtool bookworm promtool
 wrap skopeo-1.18 trixie skopeo
 wrap cosign-2.5 trixie cosign
 wrap skopeo-1.22 sid skopeo

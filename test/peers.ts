@@ -14,6 +14,7 @@ export type PeerName =
   | "docker-registry"
   | "crun"
   | "runc"
+  | "promtool"
   | "podman-4.3"
   | "podman-5.4"
   | "buildah-1.28"
