@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { parseCount, withShared, type Launcher } from "../command.ts";
 import { registerKbsKeys, registerKbsOperations, registerKbsPolicies, withAdmin } from "./kbs-administration.ts";
+import { registerKbsSystem } from "./kbs-system.ts";
 
 /** `kbs serve` and the administration of a service. */
 export function registerKbs(program: Command, launcher: Launcher): void {
@@ -43,4 +44,5 @@ export function registerKbs(program: Command, launcher: Launcher): void {
   registerKbsKeys(kbs, launcher);
   registerKbsPolicies(kbs, launcher);
   registerKbsOperations(kbs, launcher);
+  registerKbsSystem(kbs, launcher);
 }

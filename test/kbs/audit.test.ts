@@ -163,6 +163,7 @@ describe("the audit of a service", () => {
     });
     const { records } = await bench.admin.audit.read();
     expect(records.map(({ action, decision, resource }) => [action, decision, resource])).toEqual([
+      ["resource.put", "intent", "default/key/1"],
       ["resource.put", "allow", "default/key/1"],
       ["attest", "allow", undefined],
       ["release", "allow", "default/key/1"],
@@ -171,23 +172,24 @@ describe("the audit of a service", () => {
       ["release", "deny", "default/key/1"],
       ["resource.put", "deny", "default/key/1"],
     ]);
-    expect(records[0]).toMatchObject({
+    expect(records[0]).toMatchObject({ actor: "admin:ociseal-kbs:development-admin", requestId: records[1]?.requestId });
+    expect(records[1]).toMatchObject({
       actor: "admin:ociseal-kbs:development-admin",
       version: 1,
       address: "127.0.0.1",
       token: expect.any(String),
     });
-    expect(records[1]).toMatchObject({
+    expect(records[2]).toMatchObject({
       actor: "guest:sample",
       evidence: expect.stringMatching(/^sha256:/),
       reasons: expect.arrayContaining(["cpu0 contraindicated"]),
     });
-    expect(records[2]).toMatchObject({
+    expect(records[3]).toMatchObject({
       actor: "guest:sample:abcde",
       policy: expect.stringMatching(/^built-in:development sha256:/),
       reasons: [expect.stringContaining("development mode")],
     });
-    expect(records[4]).toMatchObject({ requestId: "trace-me" });
+    expect(records[5]).toMatchObject({ requestId: "trace-me" });
     expect(JSON.stringify(records)).not.toContain("secret-value");
     expect(await bench.admin.audit.verify()).toMatchObject({ verdict: "intact" });
     await bench.close();

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clientAddressBehind } from "../../src/kbs/server/client-address.ts";
 import { generateRootKey, openMemoryStore } from "../../src/kbs/index.ts";
 import { Keyring } from "../../src/kbs/keys/keyring.ts";
+import { Nonces } from "../../src/kbs/server/nonces.ts";
 import { Sessions } from "../../src/kbs/server/sessions.ts";
 import { RateLimiter } from "../../src/kbs/server/rate-limit.ts";
 import { auth, raw, startBench, type Bench, type RawAnswer } from "./harness.ts";
@@ -97,12 +98,13 @@ describe("limits", () => {
 
   it("open ten thousand sessions without remembering one", async () => {
     const keyring = await Keyring.open(openMemoryStore(), [generateRootKey()]);
-    const sessions = new Sessions(keyring, { lifetimeMs: 60_000 });
+    const options = { nonces: new Nonces(keyring), lifetimeMs: 60_000 };
+    const sessions = new Sessions(keyring, options);
     const now = new Date();
     const request = { version: "0.4.0", tee: "sample" } as const;
     const cookies = Array.from({ length: 10_000 }, () => sessions.cookieOf(sessions.begin(request, now), "plain"));
     // Another process with the same keys knows them all: nothing was kept here.
-    const other = new Sessions(keyring, { lifetimeMs: 60_000 });
+    const other = new Sessions(keyring, options);
     const opened = cookies.map((cookie) => other.open(/=([^;]+)/.exec(cookie)?.[1] ?? "", now));
     expect(opened.every((session) => typeof session === "object" && session.token === undefined)).toBe(true);
     expect(new Set(opened.map((session) => (typeof session === "object" ? session.nonce : ""))).size).toBe(10_000);
@@ -208,8 +210,20 @@ describe("any request at all", () => {
     ["POST", "/api/v1/policies/evaluate"],
     ["PUT", "/api/v1/attestation-policies/x"],
     ["PUT", "/api/v1/reference-values/x"],
+    ["POST", "/api/v1/keys/a/b/c/enable"],
+    ["POST", "/api/v1/keys/a/b/fuzz/destroy"],
+    ["GET", "/api/v1/keys"],
+    ["GET", "/api/v1/keys/a/b/c"],
+    ["DELETE", "/api/v1/policies/fuzz"],
+    ["DELETE", "/api/v1/reference-values/fuzz"],
     ["POST", "/api/v1/tokens"],
+    ["POST", "/api/v1/system/rotate-signing-key"],
+    ["POST", "/api/v1/system/rotate-encryption-key"],
+    ["POST", "/api/v1/system/reseal"],
+    ["GET", "/api/v1/system"],
     ["GET", "/api/v1/audit"],
+    ["GET", "/api/v1/audit/verify"],
+    ["GET", "/metrics"],
   ] as const;
 
   const words = fc.constantFrom(

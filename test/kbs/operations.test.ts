@@ -4,12 +4,11 @@ import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { exportJWK, SignJWT } from "jose";
+import { SignJWT } from "jose";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   backupStore,
   checkKbsConfig,
-  cocoAttestationService,
   commandRootKey,
   connectKbsAdmin,
   generateRootKey,
@@ -25,7 +24,7 @@ import {
   verifyBackup,
 } from "../../src/kbs/index.ts";
 import { Keyring } from "../../src/kbs/keys/keyring.ts";
-import { startFakeAttestationService, startFakeVault } from "./fakes.ts";
+import { startFakeVault } from "./fakes.ts";
 import { startBench } from "./harness.ts";
 
 let folder: string;
@@ -187,6 +186,7 @@ describe("a configuration", () => {
       [store]
       kind = "directory"
       [audit]
+      refusals = { in_full = -1, per_minute = 2 }
       [limits]
       max_body_bytes = "2M"
       [roles.x]
@@ -197,6 +197,8 @@ describe("a configuration", () => {
     `);
     expect(problems.map(({ path }) => path).sort()).toEqual([
       "audit.directory",
+      "audit.refusals.in_full",
+      "audit.refusals.per_minute",
       "colour",
       "issuers[0].audience",
       "issuers[0].issuer",
@@ -217,6 +219,10 @@ describe("a configuration", () => {
     ]);
     expect(checkKbsConfig('[store]\nkind = "directory"\npath = "/x"').map(({ path }) => path)).toEqual(["root_keys"]);
     expect(checkKbsConfig(minimal())).toEqual([]);
+    expect(parseKbsConfig(minimal('[audit]\ndirectory = "a"\nrefusals = { interval_seconds = 60, in_full = 0 }')).audit?.refusals).toEqual({
+      intervalMs: 60_000,
+      inFull: 0,
+    });
   });
 
   it("opens a service with roles, issuers and an audit log", async () => {
@@ -262,63 +268,5 @@ describe("a configuration", () => {
     ]) {
       expect(logged).toContainEqual({ event: "audit", record: expect.objectContaining({ resource, decision }) as unknown });
     }
-  });
-});
-
-describe("a CoCo attestation service behind ours", () => {
-  it("judges the evidence; its token opens resources, and its refusal is ours", async () => {
-    const key = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    const state = { status: 200 };
-    const service = await startFakeAttestationService(
-      () => ({ status: state.status, text: state.status === 200 ? token : "attestation failed: bad quote" }),
-      () => ({ keys: [jwk] }),
-    );
-    const jwk = { ...(await exportJWK(key.publicKey)), alg: "ES256", kid: "as-1" };
-    let token = "";
-    const attestation = cocoAttestationService({ url: service.url, policyIds: [] });
-    const forwarding = {
-      ...attestation,
-      attest: async (job: Parameters<typeof attestation.attest>[0]) => {
-        token = await new SignJWT({
-          submods: {
-            cpu0: {
-              "ear.status": "affirming",
-              "ear.veraison.annotated-evidence": {
-                sample: {},
-                runtime_data_claims: { nonce: job.session.nonce, "tee-pubkey": job.request.teePublicKey },
-              },
-            },
-          },
-        })
-          .setProtectedHeader({ alg: "ES256", kid: "as-1" })
-          .setIssuedAt()
-          .setExpirationTime("5m")
-          .sign(key.privateKey);
-        return attestation.attest(job);
-      },
-    };
-    const bench = await startBench({ mode: "production", attestation: forwarding, foreignTokens: attestation });
-    await bench.admin.putResource("kbs:///a/b/c", Buffer.from("released"));
-    expect((await bench.guest.fetchResource("kbs:///a/b/c")).toString()).toBe("released");
-    expect(service.bodies[0]).toMatchObject({
-      verification_requests: [
-        {
-          tee: "sample",
-          evidence: expect.any(String),
-          runtime_data: { structured: { nonce: expect.any(String), "additional-evidence": "" } },
-          runtime_data_hash_algorithm: "sha384",
-        },
-      ],
-      policy_ids: ["default"],
-    });
-    state.status = 500;
-    const other = await startBench({ mode: "production", attestation: forwarding, foreignTokens: attestation });
-    await expect(other.guest.fetchResource("kbs:///a/b/c")).rejects.toMatchObject({
-      code: "ERR_KBS_ATTESTATION_REFUSED",
-      message: expect.stringContaining("bad quote"),
-    });
-    await other.close();
-    await bench.close();
-    await service.close();
   });
 });

@@ -19,7 +19,8 @@ export function parseRecordLine(line: Uint8Array): AuditRecord {
   if (typeof seq !== "number" || !texts.every((text) => typeof text === "string") || !isHash(prev) || !isHash(hash)) {
     throw broken("a line of the audit log lacks a member");
   }
-  if (decision !== "allow" && decision !== "deny" && decision !== "error") throw broken("a line of the audit log has an unknown decision");
+  if (decision !== "intent" && decision !== "allow" && decision !== "deny" && decision !== "error")
+    throw broken("a line of the audit log has an unknown decision");
   // Further members are covered by the hash; whoever changed them is found by it.
   return value as unknown as AuditRecord;
 }

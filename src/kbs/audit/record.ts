@@ -5,7 +5,8 @@ import { canonicalJson, type JsonObject } from "../../attestation/index.ts";
 export interface AuditEntry {
   /** `attest`, `release`, `resource.put`, `policy.put`, ... */
   readonly action: string;
-  readonly decision: "allow" | "deny" | "error";
+  /** `intent`: allowed, and about to take effect; the record with the same request id and another decision says what came of it. */
+  readonly decision: "intent" | "allow" | "deny" | "error";
   /** An administrator's subject, or the guest: `guest:<tee>:<measurement>`. */
   readonly actor: string;
   readonly requestId: string;
@@ -20,6 +21,10 @@ export interface AuditEntry {
   readonly evidence?: string | undefined;
   /** `jti` of the token. */
   readonly token?: string | undefined;
+  /** How many refusals a summary stands for; see `RefusalDigest`. */
+  readonly count?: number | undefined;
+  /** Since when a summary counted. RFC 3339. */
+  readonly since?: string | undefined;
   /** A compact JWS over a former record's hash; in checkpoints only. */
   readonly checkpoint?: string | undefined;
 }

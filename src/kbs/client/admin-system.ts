@@ -40,7 +40,13 @@ export interface KbsAdminSystem {
   describe(options?: CallOptions): Promise<Readonly<Record<string, unknown>>>;
   rotateEncryptionKey(options?: CallOptions): Promise<{ readonly resealed: number; readonly dropped: number }>;
   reseal(options?: CallOptions): Promise<{ readonly resealed: number; readonly dropped: number }>;
-  rotateSigningKey(options?: CallOptions): Promise<{ readonly kid: string }>;
+  /** A new signing key; attestation tokens, and former keys kept, unless told. `token` replaces the caller's own when that was revoked too. */
+  rotateSigningKey(
+    request?: {
+      readonly purpose?: "attestation" | "admin" | undefined;
+      readonly former?: "keep" | "revoke" | undefined;
+    } & CallOptions,
+  ): Promise<{ readonly kid: string; readonly token: string | undefined }>;
   /** The metrics text. */
   metrics(options?: CallOptions): Promise<string>;
 }
@@ -93,13 +99,15 @@ export function adminSystem(call: AdminCall): KbsAdminSystem {
     },
     rotateEncryptionKey: (options = {}) => counts("/api/v1/system/rotate-encryption-key", "rotate the key-encryption key", options),
     reseal: (options = {}) => counts("/api/v1/system/reseal", "seal its records again", options),
-    rotateSigningKey: async (options = {}) => {
-      const kid = memberAt(
-        await call.json({ method: "POST", path: "/api/v1/system/rotate-signing-key", json: {}, ...options }, "rotate the signing key"),
-        "kid",
+    rotateSigningKey: async ({ purpose, former, ...options } = {}) => {
+      const json = { ...(purpose === undefined ? {} : { purpose }), ...(former === undefined ? {} : { former }) };
+      const answer = await call.json(
+        { method: "POST", path: "/api/v1/system/rotate-signing-key", json, ...options },
+        "rotate the signing key",
       );
+      const [kid, token] = [memberAt(answer, "kid"), memberAt(answer, "token")];
       if (typeof kid !== "string") throw malformedAnswer("kid");
-      return { kid };
+      return { kid, token: typeof token === "string" ? token : undefined };
     },
     metrics: async (options = {}) => (await call.ok({ method: "GET", path: "/metrics", ...options }, "give metrics")).body.toString("utf8"),
   };

@@ -66,7 +66,9 @@ export async function openKbsConfig(config: KbsConfig, surroundings: ConfigSurro
     statuses: config.statuses,
     tokenIssuer: config.tokens.issuer,
     tokenLifetimeSeconds: config.tokens.lifetimeSeconds,
-    ...(config.audit === undefined ? {} : { audit: { ...config.audit, ship: shipperOf(config.audit) } }),
+    ...(config.audit === undefined
+      ? {}
+      : { audit: { ...config.audit, ship: shipperOf(config.audit) }, refusalDigest: config.audit.refusals }),
     ...(await attestationOf(config)),
   };
 }

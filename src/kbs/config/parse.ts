@@ -1,5 +1,6 @@
 import { parse } from "smol-toml";
 import { describeCause } from "../../errors/index.ts";
+import type { RefusalDigestLimits } from "../audit/refusal-digest.ts";
 import { KbsError } from "../errors.ts";
 import type { ServerLimits } from "../server/limits.ts";
 import { adminActions, type AdminAction, type Grant } from "../tokens/grants.ts";
@@ -44,6 +45,8 @@ export interface KbsConfig {
         readonly retentionDays: number | undefined;
         readonly ship: "nowhere" | "log" | "syslog";
         readonly syslog: { readonly host: string; readonly port: number } | undefined;
+        /** How much of it strangers may write. */
+        readonly refusals: Partial<RefusalDigestLimits>;
       }
     | undefined;
   readonly limits: Partial<ServerLimits>;
@@ -175,11 +178,30 @@ function readAudit(root: ConfigReader): KbsConfig["audit"] {
     retentionDays: section.optionalInteger("retention_days", 1, 36_500),
     ship: section.word("ship", ["nowhere", "log", "syslog"], "first-by-default"),
     syslog: syslog === undefined ? undefined : { host: syslog.text("host"), port: syslog.optionalInteger("port", 1, 65_535) ?? 514 },
+    refusals: readRefusals(section.section("refusals")),
   };
   syslog?.finish();
   if (result.ship === "syslog" && result.syslog === undefined) section.problem("syslog", "is missing");
   section.finish();
   return result;
+}
+
+function readRefusals(section: ConfigReader): Partial<RefusalDigestLimits> {
+  const seconds = section.optionalInteger("interval_seconds", 1, 86_400);
+  const values = {
+    intervalMs: seconds === undefined ? undefined : seconds * 1000,
+    inFull: section.optionalInteger("in_full", 0, 1_000_000),
+    inFullPerClient: section.optionalInteger("in_full_per_client", 0, 1_000_000),
+    clients: section.optionalInteger("clients", 0, 10_000),
+  };
+  section.finish();
+  return given(values);
+}
+
+/** Only what was said, so that defaults stand. */
+function given<Value>(values: Readonly<Record<string, Value | undefined>>): Readonly<Record<string, Value>> {
+  const entries = Object.entries(values).flatMap(([name, value]): [string, Value][] => (value === undefined ? [] : [[name, value]]));
+  return Object.fromEntries(entries);
 }
 
 function readLimits(root: ConfigReader): Partial<ServerLimits> {
@@ -205,7 +227,7 @@ function readLimits(root: ConfigReader): Partial<ServerLimits> {
     subjectRate: rate("subject_rate"),
   };
   section.finish();
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  return given(values);
 }
 
 function readRoles(root: ConfigReader): Readonly<Record<string, readonly Grant[]>> {

@@ -73,12 +73,17 @@ export class PolicyStore {
     this.#engines = engines;
   }
 
-  /** Compiles, then stores. Throws `ERR_KBS_REQUEST_REFUSED` and what the engine throws; then nothing changed. */
-  async put(upload: PolicyUpload, by: { readonly subject: string; readonly now: Date }): Promise<PolicyRow> {
+  /** Compiles without storing; the digest of the text. Throws as {@link put}. */
+  check(upload: PolicyUpload): string {
     checkUpload(upload);
     this.#compile(upload);
+    return digestOfText(upload.text);
+  }
+
+  /** Compiles, then stores. Throws `ERR_KBS_REQUEST_REFUSED` and what the engine throws; then nothing changed. */
+  async put(upload: PolicyUpload, by: { readonly subject: string; readonly now: Date }): Promise<PolicyRow> {
+    const digest = this.check(upload);
     const { text, ...rest } = upload;
-    const digest = digestOfText(text);
     // The text first, under its digest: the index never names a text that is not there.
     await this.#records.write(textRecord(digest), { text }, { kind: "any" });
     const row = { ...rest, digest, createdAt: by.now.toISOString(), createdBy: by.subject };

@@ -21,6 +21,8 @@ export interface AttestationOutcome {
 export interface AttestationJob {
   readonly session: { readonly request: AuthRequest; readonly nonce: string };
   readonly request: AttestationRequest;
+  /** The sample TEE proves nothing: it is for development only. */
+  readonly mode: "production" | "development";
   readonly now: Date;
   readonly maxBytes: number;
 }

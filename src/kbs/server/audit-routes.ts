@@ -43,7 +43,7 @@ async function verify(context: ServiceContext, call: Call): Promise<Reply> {
 /** Verifies the log of this replica against its own keys and the head that it kept. */
 export async function verifyOwnLog(context: Pick<ServiceContext, "records" | "tokenKeys">, log: AuditLog): Promise<AuditVerdict> {
   const knownHead = await keptHead(context.records, log.head.chain);
-  return verifyAuditLog(log.directory, { keyOf: (kid) => context.tokenKeys.byKid(kid)?.key.publicKey, knownHead });
+  return verifyAuditLog(log.directory, { keyOf: (kid) => context.tokenKeys.everByKid(kid)?.publicKey, knownHead });
 }
 
 function logOf(context: ServiceContext): AuditLog {

@@ -4,7 +4,10 @@ import { describeCause } from "../../errors/index.ts";
 import { memberAt, isObject } from "../protocol/shape.ts";
 import { parseAdditionalEvidence } from "../protocol/messages.ts";
 import { JsonService } from "../stores/json-service.ts";
+import { deviceReportData, primaryReportData } from "../protocol/runtime-data.ts";
+import { tees } from "../protocol/tee-names.ts";
 import { fetchJson } from "../tokens/fetch-json.ts";
+import { requireOwnChallenge } from "../tokens/foreign-claims.ts";
 import type { AttestationJob, AttestationOutcome, AttestationService } from "./attestation-service.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -41,13 +44,15 @@ export function cocoAttestationService(options: CocoAttestationOptions): Attesta
   return {
     verifyForeign: verify,
     attest: async (job) => {
+      const { tee } = job.session.request;
+      if (tees[tee].sample && job.mode === "production")
+        throw refused(`${tee} evidence proves nothing, and is accepted in development mode only`);
       const answer = await service.text("POST", "/attestation", bodyOf(job, options.policyIds));
       // Its every refusal is a 500 with a text; only a proxy before it says that it is away.
       if ([502, 503, 504].includes(answer.status)) throw service.failed("judge the evidence", { status: answer.status, value: undefined });
-      if (answer.status !== 200)
-        throw new Refusal("evidence-refused", `Attestation error: RCAR handshake Attest failed: ${answer.text.slice(0, 300)}`);
+      if (answer.status !== 200) throw refused(answer.text.slice(0, 300));
       const token = answer.text.trim();
-      return outcomeOf(token, await verifiedClaims(verify, token, job.now));
+      return outcomeOf(token, await verifiedClaims(verify, token, job));
     },
   };
 }
@@ -57,20 +62,32 @@ export interface ForeignTokens {
   verifyForeign(token: string, now: Date): Promise<Readonly<Record<string, unknown>>>;
 }
 
-async function verifiedClaims(verify: ForeignTokens["verifyForeign"], token: string, now: Date) {
+/** Verified, and about this very session: another answer of the service, or one that somebody put in its place, is refused. */
+async function verifiedClaims(verify: ForeignTokens["verifyForeign"], token: string, { session, request, mode, now }: AttestationJob) {
   try {
-    return await verify(token, now);
+    const claims = await verify(token, now);
+    const { nonce } = session;
+    const { teePublicKey, additionalEvidence } = request;
+    const primary = primaryReportData({ nonce, teePublicKey, additionalEvidence }, session.request.version);
+    requireOwnChallenge(claims, {
+      mode,
+      isNonce: (found) => found === nonce,
+      teePublicKey,
+      reportData: [primary, deviceReportData({ nonce, teePublicKey })],
+    });
+    return claims;
   } catch (cause) {
-    throw new Refusal(
-      "evidence-refused",
-      `Attestation error: RCAR handshake Attest failed: the attestation service's token does not verify: ${describeCause(cause)}`,
-      { cause },
-    );
+    throw refused(`the attestation service's token does not verify: ${describeCause(cause)}`, cause);
   }
+}
+
+function refused(why: string, cause?: unknown): Refusal {
+  return new Refusal("evidence-refused", `Attestation error: RCAR handshake Attest failed: ${why}`, { cause });
 }
 
 function bodyOf(job: AttestationJob, policyIds: readonly string[]): unknown {
   const { request, session } = job;
+  requireNonce(job);
   const runtime = { nonce: session.nonce, "tee-pubkey": request.teePublicKey };
   const evidence = (value: unknown) => encodeBase64Url(Buffer.from(JSON.stringify(value), "utf8"));
   const structured = session.request.version === "0.2.0" ? runtime : { ...runtime, "additional-evidence": request.additionalEvidence };
@@ -89,6 +106,12 @@ function bodyOf(job: AttestationJob, policyIds: readonly string[]): unknown {
     runtime_data_hash_algorithm: "sha384",
   }));
   return { verification_requests: [primary, ...others], policy_ids: policyIds.length === 0 ? ["default"] : policyIds };
+}
+
+/** The nonce that the guest sent is not forwarded: ours is. But whoever sent another one is not of this session. */
+function requireNonce({ request, session }: AttestationJob): void {
+  if (request.nonce === undefined || request.nonce === session.nonce) return;
+  throw new Refusal("nonce-mismatch", "Attestation error: RCAR handshake Attest failed: the nonce is not the one of this session");
 }
 
 function outcomeOf(token: string, claims: Readonly<Record<string, unknown>>): AttestationOutcome {

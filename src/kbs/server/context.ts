@@ -1,4 +1,5 @@
 import type { AuditLog } from "../audit/audit-log.ts";
+import type { RefusalDigest } from "../audit/refusal-digest.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import type { ResourceVault } from "../keys/resource-vault.ts";
 import type { SealedRecords } from "../keys/sealed-records.ts";
@@ -40,6 +41,8 @@ export interface ServiceContext {
   readonly certificateIdentity: (certificate: ClientCertificate) => AdminIdentity | undefined;
   readonly subjectRate: RateLimiter;
   readonly audit: AuditSink;
+  /** Refusals of callers who proved nothing, on their way to {@link audit}. */
+  readonly refusals: RefusalDigest;
   /** The log behind {@link audit}, where there is one to read. */
   readonly auditLog: AuditLog | undefined;
   readonly metrics: ServiceMetrics;

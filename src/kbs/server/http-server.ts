@@ -51,6 +51,8 @@ export interface HttpServer {
   close(graceMs: number): Promise<void>;
 }
 
+const maxDiscardMs = 500;
+const maxDiscardedBytes = 8 << 20;
 const requestIdGrammar = /^[A-Za-z0-9._-]{1,64}$/;
 const traceparentGrammar = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -135,6 +137,7 @@ async function serveOne(
     refusal = refusalOf(error);
     reply = replyOf(refusal, server.statusOf(refusal), call.requestId);
   }
+  if (!message.complete) await discardRest(message);
   // A text goes out in one write with the head, a buffer in two.
   const body = reply.body ?? "";
   const responseBytes = Buffer.byteLength(body);
@@ -159,6 +162,31 @@ async function serveOne(
     responseBytes,
     refusal,
   });
+}
+
+/**
+ * Reads into nothing what a peer is still sending to somebody who will not read it. Closed at once, its kernel would be
+ * told that nobody listens, and throw the answer away before the peer has seen it. Bounded: whoever sends more or more
+ * slowly loses the connection.
+ */
+async function discardRest(message: IncomingMessage): Promise<void> {
+  if (message.complete || message.destroyed) return;
+  let left = maxDiscardedBytes;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, maxDiscardMs);
+    const done = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    message.on("data", (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) done();
+    });
+    message.once("end", done);
+    message.once("error", done);
+    message.once("close", done);
+  });
+  if (!message.complete) message.pause();
 }
 
 function callOf(server: HttpServerRequest, message: IncomingMessage): Call {

@@ -5,7 +5,8 @@ import { rewrapPacket } from "../keys/rewrap.ts";
 import { formatResourcePath, formatResourceUri, parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
 import type { AdminAction } from "../tokens/grants.ts";
-import { administer } from "./audited.ts";
+import { requireRight } from "./admin-access.ts";
+import { administer, change } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
 import { Refusal } from "./refusal.ts";
@@ -18,7 +19,7 @@ const maxRotationDays = 3650;
 
 /** Keys as keys: versions, states, rotation, rewrapping. No answer carries a value. */
 export function keyRoutes(context: ServiceContext): readonly Route[] {
-  const change = (name: string, right: AdminAction, state: VersionState): Route => ({
+  const stateChange = (name: string, right: AdminAction, state: VersionState): Route => ({
     method: "POST",
     pattern: `${oneKey}/${name}`,
     name: `api-key-${name}`,
@@ -41,33 +42,33 @@ export function keyRoutes(context: ServiceContext): readonly Route[] {
       name: "api-key-rewrap",
       handle: (call, parameters) => rewrap(context, call, parameters),
     },
-    change("disable", "key:state", "disabled"),
-    change("enable", "key:state", "enabled"),
-    change("destroy", "key:destroy", "destroyed"),
+    stateChange("disable", "key:state", "disabled"),
+    stateChange("enable", "key:state", "enabled"),
+    stateChange("destroy", "key:destroy", "destroyed"),
   ];
 }
 
 /** `{"path": "repository/type/tag", "rotation_days"?: 30}`. */
 async function create(context: ServiceContext, call: Call): Promise<Reply> {
-  const body = await jsonBody(call, ["path", "rotation_days"]);
-  const path = parseResourcePath(typeof body["path"] === "string" ? body["path"] : "");
-  const days = body["rotation_days"];
-  if (days !== undefined && (typeof days !== "number" || !Number.isInteger(days) || days < 1 || days > maxRotationDays)) {
-    throw new Refusal("request-malformed", `rotation_days is 1 to ${maxRotationDays}`);
-  }
-  const name = formatResourcePath(path);
-  return administer(
-    context,
-    call,
-    { action: "key.create", resource: name, record: "always", right: "resource:create", path: name },
-    async (identity, note) => {
+  // The name is in the body, which is read only for somebody who may create something.
+  return change(context, call, { action: "key.create", right: "resource:create", path: undefined }, async (identity, note) => {
+    const body = await jsonBody(call, ["path", "rotation_days"]);
+    const path = parseResourcePath(typeof body["path"] === "string" ? body["path"] : "");
+    const name = formatResourcePath(path);
+    note.resource = name;
+    requireRight(identity, "resource:create", name);
+    const days = body["rotation_days"];
+    if (days !== undefined && (typeof days !== "number" || !Number.isInteger(days) || days < 1 || days > maxRotationDays)) {
+      throw new Refusal("request-malformed", `rotation_days is 1 to ${maxRotationDays}`);
+    }
+    return async () => {
       const outcome = await createKey(context.vault, { path, by: identity.subject, now: context.now(), rotationDays: days });
       if (outcome === "conflict") throw new Refusal("resource-exists", `${name} exists already`);
       note.version = outcome.version;
       context.metrics.resourceWrites();
       return reply(context, await context.vault.describe(path));
-    },
-  );
+    };
+  });
 }
 
 async function list(context: ServiceContext, call: Call): Promise<Reply> {
@@ -102,16 +103,14 @@ async function describe(context: ServiceContext, call: Call, parameters: Paramet
 async function rotate(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const path = pathOf(parameters);
   const name = formatResourcePath(path);
-  return administer(
-    context,
-    call,
-    { action: "key.rotate", resource: name, record: "always", right: "key:rotate", path: name },
-    async (identity, note) => {
+  const subject = { action: "key.rotate", resource: name, right: "key:rotate", path: name } as const;
+  return change(context, call, subject, (identity, note) =>
+    Promise.resolve(async () => {
       const outcome = await rotateKey(context.vault, { path, by: identity.subject, now: context.now() });
       if (outcome === undefined) throw new Refusal("resource-not-found", `no key ${name}`);
       note.version = outcome.version;
       return reply(context, await context.vault.describe(path));
-    },
+    }),
   );
 }
 
@@ -120,34 +119,30 @@ async function changeState(
   context: ServiceContext,
   call: Call,
   parameters: Parameters,
-  change: { readonly action: string; readonly right: AdminAction; readonly state: VersionState },
+  wanted: { readonly action: string; readonly right: AdminAction; readonly state: VersionState },
 ): Promise<Reply> {
   const path = pathOf(parameters);
   const name = formatResourcePath(path);
-  const body = await jsonBody(call, ["version"]);
-  const selection: VersionSelection = body["version"] === undefined ? "all" : versionOf(body["version"]);
-  return administer(
-    context,
-    call,
-    { action: change.action, resource: name, record: "always", right: change.right, path: name },
-    async (_identity, note) => {
-      if (selection !== "all") note.version = selection;
-      return reply(context, await setVersionState(context.vault, path, selection, change.state));
-    },
-  );
+  const { action, right, state } = wanted;
+  return change(context, call, { action, resource: name, right, path: name }, async (_identity, note) => {
+    const body = await jsonBody(call, ["version"]);
+    const selection: VersionSelection = body["version"] === undefined ? "all" : versionOf(body["version"]);
+    if (selection !== "all") note.version = selection;
+    return async () => reply(context, await setVersionState(context.vault, path, selection, state));
+  });
 }
 
 /** `{"packet": "<base64 of what stands in the annotation>"}` gives the same under the newest version. */
 async function rewrap(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const path = pathOf(parameters);
   const name = formatResourcePath(path);
-  const body = await jsonBody(call, ["packet"]);
-  const packet = decodeBase64(typeof body["packet"] === "string" ? body["packet"] : "", "packet");
   return administer(
     context,
     call,
     { action: "key.rewrap", resource: name, record: "always", right: "key:rewrap", path: name },
     async (_identity, note) => {
+      const body = await jsonBody(call, ["packet"]);
+      const packet = decodeBase64(typeof body["packet"] === "string" ? body["packet"] : "", "packet");
       const outcome = await rewrapPacket(context.vault, path, packet);
       if (outcome === undefined) throw new Refusal("resource-not-found", `no key ${name}`);
       note.version = outcome.toVersion;

@@ -1,3 +1,4 @@
+import type { RefusalDigestLimits } from "../audit/refusal-digest.ts";
 import type { RootKey } from "../keys/root-key.ts";
 import type { PolicyEngine } from "../policies/policy-store.ts";
 import type { EvidenceVerifier } from "../protocol/evidence.ts";
@@ -47,6 +48,8 @@ export interface KbsServerOptions {
   readonly audit?: AuditOptions | undefined;
   /** Records go here instead of to a folder. */
   readonly auditSink?: AuditSink | undefined;
+  /** How much of the audit log callers may write who proved nothing. */
+  readonly refusalDigest?: Partial<RefusalDigestLimits> | undefined;
   readonly tls?: TlsMaterial | undefined;
   readonly limits?: Partial<ServerLimits> | undefined;
   /** Addresses or CIDR blocks whose `X-Forwarded-For` is believed. */

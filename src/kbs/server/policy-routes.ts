@@ -5,7 +5,8 @@ import { isObject } from "../protocol/shape.ts";
 import type { PolicyLanguage, PolicyPurpose, PolicyRow, PolicyUpload } from "../policies/policy-store.ts";
 import type { AdminIdentity } from "../tokens/admin-tokens.ts";
 import { covers } from "../tokens/grants.ts";
-import { administer } from "./audited.ts";
+import { requireRight } from "./admin-access.ts";
+import { administer, change } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
 import { jsonBody } from "./key-routes.ts";
@@ -57,7 +58,7 @@ export function policyRoutes(context: ServiceContext): readonly Route[] {
 
 /** `{"policy": "<base64url of Rego>"}`. */
 async function putTrusteeRelease(context: ServiceContext, call: Call): Promise<Reply> {
-  return store(context, call, async () => {
+  return store(context, call, { purpose: "release", id: trusteePolicyId }, async () => {
     const body = await trusteeBody(call);
     return { id: trusteePolicyId, purpose: "release", language: "rego", resources: "**", text: textOf(body) };
   });
@@ -65,7 +66,7 @@ async function putTrusteeRelease(context: ServiceContext, call: Call): Promise<R
 
 /** `{"type": "rego", "policy_id": "default_cpu", "policy": "<base64url>"}`. */
 async function putTrusteeAppraisal(context: ServiceContext, call: Call): Promise<Reply> {
-  return store(context, call, async () => {
+  return store(context, call, { purpose: "appraisal", id: undefined }, async () => {
     const body = await trusteeBody(call);
     const id = body["policy_id"];
     if (typeof id !== "string") throw new Refusal("request-malformed", "the body has no text member policy_id");
@@ -75,31 +76,36 @@ async function putTrusteeAppraisal(context: ServiceContext, call: Call): Promise
 
 /** `{"language": "rego" | "json", "resources"?: "default/image-key/**", "policy": "<text>"}`. */
 async function put(context: ServiceContext, call: Call, purpose: PolicyPurpose, parameters: Parameters): Promise<Reply> {
-  return store(context, call, async () => {
+  const id = parameters["id"] ?? "";
+  return store(context, call, { purpose, id }, async () => {
     const body = await jsonBody(call, ["language", "resources", "policy"], maxBodyBytes);
     const { language, resources = "**", policy } = body;
     if (language !== "rego" && language !== "json") throw new Refusal("request-malformed", "language is rego or json");
     if (typeof policy !== "string" || typeof resources !== "string")
       throw new Refusal("request-malformed", "policy and resources are texts");
-    return { id: parameters["id"] ?? "", purpose, language: language satisfies PolicyLanguage, resources, text: policy };
+    return { id, purpose, language: language satisfies PolicyLanguage, resources, text: policy };
   });
 }
 
-async function store(context: ServiceContext, call: Call, upload: () => Promise<PolicyUpload>): Promise<Reply> {
-  const request = await upload();
-  const subject = {
-    action: `policy.put.${request.purpose}`,
-    resource: request.id,
-    record: "always",
-    right: "policy:write",
-    path: request.id,
-  } as const;
-  return administer(context, call, subject, async (identity, note) => {
+/** Without an id in the path, the right is looked at twice: on anything before the body is read, then on what it names. */
+async function store(
+  context: ServiceContext,
+  call: Call,
+  target: { readonly purpose: PolicyPurpose; readonly id: string | undefined },
+  upload: () => Promise<PolicyUpload>,
+): Promise<Reply> {
+  const subject = { action: `policy.put.${target.purpose}`, resource: target.id, right: "policy:write", path: target.id } as const;
+  return change(context, call, subject, async (identity, note) => {
+    const request = await upload();
+    note.resource = request.id;
+    requireRight(identity, "policy:write", request.id);
     await requireReach(context, identity, request.purpose, request.id, request.resources);
-    const stored = await context.policies.put(request, { subject: identity.subject, now: context.now() });
-    note.policy = `${stored.id} ${stored.digest}`;
-    note.version = stored.version;
-    return { status: 200, headers: { etag: `"${stored.version}"` } };
+    note.policy = `${request.id} ${context.policies.check(request)}`;
+    return async () => {
+      const stored = await context.policies.put(request, { subject: identity.subject, now: context.now() });
+      note.version = stored.version;
+      return { status: 200, headers: { etag: `"${stored.version}"` } };
+    };
   });
 }
 
@@ -154,16 +160,13 @@ async function read(context: ServiceContext, call: Call, purpose: PolicyPurpose,
 
 async function remove(context: ServiceContext, call: Call, purpose: PolicyPurpose, parameters: Parameters): Promise<Reply> {
   const id = parameters["id"] ?? "";
-  return administer(
-    context,
-    call,
-    { action: `policy.delete.${purpose}`, resource: id, record: "always", right: "policy:write", path: id },
-    async (identity) => {
-      await requireReach(context, identity, purpose, id);
+  return change(context, call, { action: `policy.delete.${purpose}`, resource: id, right: "policy:write", path: id }, async (identity) => {
+    await requireReach(context, identity, purpose, id);
+    return async () => {
       if ((await context.policies.remove(purpose, id)) === "absent") throw new Refusal("object-not-found", `no policy ${id}`);
       return { status: 200 };
-    },
-  );
+    };
+  });
 }
 
 /**

@@ -5,7 +5,7 @@ import type { PolicyDecision, ReleaseInput, ResourcePolicy } from "../protocol/p
 import { formatResourcePath, parseResourcePath } from "../protocol/resource-path.ts";
 import { sealResponse } from "../protocol/response-jwe.ts";
 import type { AttestationClaims } from "../tokens/attestation-tokens.ts";
-import { audited, type AuditNote } from "./audited.ts";
+import { audited, refusedStranger, type AuditNote } from "./audited.ts";
 import { bearerOf, cookieOf, jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
@@ -60,9 +60,11 @@ async function attest(context: ServiceContext, call: Call): Promise<Reply> {
       note.actor = `guest:${tee}`;
       note.evidence = digestOfEvidence(body);
       const request = parseAttestationRequest(body, session.request.version, { maxBytes: context.limits.maxBodyBytes });
+      const { mode, limits } = context;
       const outcome = await context.attestationSlots.run(() =>
-        context.attestation.attest({ session, request, now, maxBytes: context.limits.maxBodyBytes }),
+        context.attestation.attest({ session, request, mode, now, maxBytes: limits.maxBodyBytes }),
       );
+      note.caller = "proved";
       note.token = outcome.tokenId;
       note.reasons = [...outcome.devices, ...outcome.reasons];
       return outcome.token;
@@ -84,11 +86,13 @@ function attested(context: ServiceContext, session: Session, token: string): Rep
 
 function requireSession(context: ServiceContext, call: Call, now: Date): Session {
   const failed = "Attestation error: RCAR handshake Attest failed:";
+  const refused = (code: "session-missing" | "session-expired", why: string) =>
+    refusedStranger(context, call, "attest", new Refusal(code, `${failed} ${why}`));
   const cookie = cookieOf(call, sessionCookieName);
-  if (cookie === undefined) throw new Refusal("session-missing", `${failed} no session cookie`);
+  if (cookie === undefined) throw refused("session-missing", "no session cookie");
   const session = context.sessions.open(cookie, now);
-  if (session === "malformed") throw new Refusal("session-missing", `${failed} the session cookie is not of this service`);
-  if (session === "expired") throw new Refusal("session-expired", `${failed} the session has expired`);
+  if (session === "malformed") throw refused("session-missing", "the session cookie is not of this service");
+  if (session === "expired") throw refused("session-expired", "the session has expired");
   return session;
 }
 
@@ -96,7 +100,7 @@ async function release(context: ServiceContext, call: Call, parameters: Paramete
   const resource = parameters["path"] ?? "";
   if (cookieOf(call, sessionCookieName) === undefined && bearerOf(call) === undefined) {
     context.metrics.keyAccessRefused({ reason: "token-missing" });
-    throw new Refusal("token-missing", "Attestation Token not found");
+    throw refusedStranger(context, call, "release", new Refusal("token-missing", "Attestation Token not found"));
   }
   try {
     const reply = await audited(context, call, { action: "release", resource, record: "always" }, (note) =>
@@ -112,6 +116,7 @@ async function release(context: ServiceContext, call: Call, parameters: Paramete
 
 async function releaseTo(context: ServiceContext, call: Call, resource: string, note: AuditNote): Promise<Reply> {
   const guest = await authorize(context, call);
+  note.caller = "proved";
   note.actor = nameOfGuest(guest);
   if (guest.tokenId !== undefined) note.token = guest.tokenId;
   const path = parseResourcePath(resource);

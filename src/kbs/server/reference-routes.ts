@@ -1,6 +1,6 @@
 import { protocolPrefix } from "../protocol/messages.ts";
 import { parseReferenceMessage } from "../policies/reference-values.ts";
-import { administer } from "./audited.ts";
+import { administer, change } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
 import { jsonBody } from "./key-routes.ts";
@@ -37,36 +37,31 @@ export function referenceRoutes(context: ServiceContext): readonly Route[] {
 
 async function register(context: ServiceContext, call: Call): Promise<Reply> {
   const { maxBodyBytes } = context.limits;
-  const values = parseReferenceMessage(await call.body(maxBodyBytes), { maxBytes: maxBodyBytes });
-  const names = Object.keys(values).join(",");
-  return administer(
-    context,
-    call,
-    { action: "reference.put", resource: names, record: "always", right: "reference:write", path: "" },
-    async (identity) => {
+  return change(context, call, { action: "reference.put", right: "reference:write", path: "" }, async (identity, note) => {
+    const values = parseReferenceMessage(await call.body(maxBodyBytes), { maxBytes: maxBodyBytes });
+    note.resource = Object.keys(values).join(",");
+    return async () => {
       await context.referenceValues.register(values, { subject: identity.subject, now: context.now() });
       return { status: 200 };
-    },
-  );
+    };
+  });
 }
 
 /** `{"value": …, "expires_at"?: "RFC 3339"}`. */
 async function put(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const id = parameters["id"] ?? "";
-  const body = await jsonBody(call, ["value", "expires_at"]);
-  if (!Object.hasOwn(body, "value")) throw new Refusal("request-malformed", "the body has no member value");
-  const expires = body["expires_at"];
-  const expiresAt = expires === undefined ? undefined : new Date(typeof expires === "string" ? expires : Number.NaN);
-  if (expiresAt !== undefined && Number.isNaN(expiresAt.getTime())) throw new Refusal("request-malformed", "expires_at is not a time");
-  return administer(
-    context,
-    call,
-    { action: "reference.put", resource: id, record: "always", right: "reference:write", path: id },
-    async (identity) => {
+  const subject = { action: "reference.put", resource: id, right: "reference:write", path: id } as const;
+  return change(context, call, subject, async (identity) => {
+    const body = await jsonBody(call, ["value", "expires_at"]);
+    if (!Object.hasOwn(body, "value")) throw new Refusal("request-malformed", "the body has no member value");
+    const expires = body["expires_at"];
+    const expiresAt = expires === undefined ? undefined : new Date(typeof expires === "string" ? expires : Number.NaN);
+    if (expiresAt !== undefined && Number.isNaN(expiresAt.getTime())) throw new Refusal("request-malformed", "expires_at is not a time");
+    return async () => {
       await context.referenceValues.register({ [id]: body["value"] }, { subject: identity.subject, now: context.now(), expiresAt });
       return { status: 200 };
-    },
-  );
+    };
+  });
 }
 
 async function readOne(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
@@ -100,13 +95,11 @@ async function list(context: ServiceContext, call: Call): Promise<Reply> {
 
 async function remove(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const id = parameters["id"] ?? "";
-  return administer(
-    context,
-    call,
-    { action: "reference.delete", resource: id, record: "always", right: "reference:write", path: id },
-    async () => {
+  const subject = { action: "reference.delete", resource: id, right: "reference:write", path: id } as const;
+  return change(context, call, subject, () =>
+    Promise.resolve(async () => {
       if ((await context.referenceValues.remove(id)) === "absent") throw new Refusal("object-not-found", `no reference value ${id}`);
       return { status: 200 };
-    },
+    }),
   );
 }

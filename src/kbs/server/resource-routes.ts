@@ -7,7 +7,7 @@ import { maxListPage } from "../stores/secret-store.ts";
 import type { AdminIdentity } from "../tokens/admin-tokens.ts";
 import { allows } from "../tokens/grants.ts";
 import { requireRight } from "./admin-access.ts";
-import { administer } from "./audited.ts";
+import { administer, change } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
 import { Refusal } from "./refusal.ts";
@@ -44,13 +44,10 @@ async function putResource(context: ServiceContext, call: Call, parameters: Para
   const name = formatResourcePath(path);
   const condition = conditionOf(call);
   // Creating needs less than overwriting: a build pipeline may register new keys and touch no other.
-  return administer(
-    context,
-    call,
-    { action: "resource.put", resource: name, record: "always", right: "resource:create", path: name },
-    async (identity, note) => {
-      const mayWrite = allows(identity.grants, "resource:write", name);
-      const value = await call.body(context.limits.maxBodyBytes);
+  return change(context, call, { action: "resource.put", resource: name, right: "resource:create", path: name }, async (identity, note) => {
+    const mayWrite = allows(identity.grants, "resource:write", name);
+    const value = await call.body(context.limits.maxBodyBytes);
+    return async () => {
       const outcome = await context.vault.put({
         path,
         value,
@@ -66,8 +63,8 @@ async function putResource(context: ServiceContext, call: Call, parameters: Para
       note.version = outcome.version;
       context.metrics.resourceWrites();
       return { status: 200, headers: { etag: `"${outcome.version}"` } };
-    },
-  );
+    };
+  });
 }
 
 function conditionOf(call: Call): "any" | "absent" | { readonly version: number } {
@@ -84,15 +81,13 @@ function conditionOf(call: Call): "any" | "absent" | { readonly version: number 
 async function removeResource(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const path = pathOf(parameters);
   const name = formatResourcePath(path);
-  return administer(
-    context,
-    call,
-    { action: "resource.delete", resource: name, record: "always", right: "resource:delete", path: name },
-    async () => {
+  const subject = { action: "resource.delete", resource: name, right: "resource:delete", path: name } as const;
+  return change(context, call, subject, () =>
+    Promise.resolve(async () => {
       if ((await context.vault.remove(path)) === "absent") throw new Refusal("resource-not-found", `no resource ${name}`);
       context.metrics.resourceDeletes();
       return { status: 200 };
-    },
+    }),
   );
 }
 
@@ -125,15 +120,15 @@ async function readResource(context: ServiceContext, call: Call, parameters: Par
 async function confirmResource(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const path = pathOf(parameters);
   const name = formatResourcePath(path);
-  const body = parseJson(await call.body(4096), { maxBytes: 4096, maxDepth: 2, subject: "the body" });
-  const text = memberAt(body, "challenge");
-  const challenge = decodeBase64Url(typeof text === "string" ? text : "", "challenge");
-  if (challenge.length !== challengeSize) throw new Refusal("request-malformed", `the challenge must have ${challengeSize} bytes`);
   return administer(
     context,
     call,
     { action: "resource.confirm", resource: name, record: "always", right: "resource:confirm", path: name },
     async (identity, note) => {
+      const body = parseJson(await call.body(4096), { maxBytes: 4096, maxDepth: 2, subject: "the body" });
+      const text = memberAt(body, "challenge");
+      const challenge = decodeBase64Url(typeof text === "string" ? text : "", "challenge");
+      if (challenge.length !== challengeSize) throw new Refusal("request-malformed", `the challenge must have ${challengeSize} bytes`);
       const found = await context.vault.readCurrent(path);
       const created = found?.info.versions.find(({ version }) => version === found.version)?.createdBy;
       // To anybody else the answer would be a test for guesses.

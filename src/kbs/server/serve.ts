@@ -1,3 +1,4 @@
+import { defaultRefusalDigestLimits, RefusalDigest } from "../audit/refusal-digest.ts";
 import { Keyring } from "../keys/keyring.ts";
 import { keyringReloadMs } from "../keys/reseal.ts";
 import { ResourceVault } from "../keys/resource-vault.ts";
@@ -20,6 +21,7 @@ import { clientAddressBehind } from "./client-address.ts";
 import type { ServiceContext } from "./context.ts";
 import { startHttpServer, type HttpServer } from "./http-server.ts";
 import { keyRoutes } from "./key-routes.ts";
+import { Nonces } from "./nonces.ts";
 import { defaultLimits, type ServerLimits } from "./limits.ts";
 import { observeRequest, type Log } from "./observe.ts";
 import type { KbsServer, KbsServerOptions } from "./options.ts";
@@ -33,11 +35,14 @@ import { Router } from "./router.ts";
 import { sampleVerifier } from "./sample-verifier.ts";
 import { Semaphore } from "./semaphore.ts";
 import { Sessions } from "./sessions.ts";
-import { systemRoutes } from "./system-routes.ts";
+import { maxTokenLifetimeSeconds, systemRoutes } from "./system-routes.ts";
 
 const developmentTokenLifetimeSeconds = 24 * 3600;
 const defaultTokenLifetimeSeconds = 5 * 60;
 const defaultGraceMs = 10_000;
+const dayMs = 24 * 3600 * 1000;
+/** Longer than any token lives, and beyond the retention of an audit log whose checkpoints they signed. */
+const keepSigningKeysDays = 400;
 
 /**
  * Starts a Key Broker Service.
@@ -55,6 +60,13 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
     context.keyring.reload().catch((cause: unknown) => log({ event: "keyring-reload-failed", cause: String(cause) }));
   }, keyringReloadMs);
   reload.unref();
+  const flushRefusals = (): Promise<void> =>
+    context.refusals.flush().catch((cause: unknown) => {
+      context.metrics.auditFailures();
+      log({ event: "audit-unwritable", cause: String(cause) });
+    });
+  const digest = setInterval(() => void flushRefusals(), context.refusals.intervalMs);
+  digest.unref();
   if (options.mode !== "development" && options.audit === undefined && options.auditSink === undefined) {
     log({ event: "no-audit", message: "nothing is recorded: name a folder in [audit] to keep who was given which key" });
   }
@@ -73,7 +85,9 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
     metricsText: () => context.metrics.text(),
     close: async (closeOptions) => {
       clearInterval(reload);
+      clearInterval(digest);
       await http.close(closeOptions?.graceMs ?? defaultGraceMs);
+      await flushRefusals();
       await context.auditLog?.close();
       await context.keyring.close();
       await context.store.close();
@@ -86,23 +100,33 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
   const { store, mode } = options;
   const keyring = await Keyring.open(store, options.rootKeys ?? [generateRootKey()]);
   const records = new SealedRecords(store, keyring);
-  const tokenKeys = await SigningKeys.open(store, keyring, {
+  const keepMs = ((options.audit?.retentionDays ?? 0) + keepSigningKeysDays) * dayMs;
+  const tokenKeys = await SigningKeys.open(store, keyring, now(), {
     purpose: "attestation",
     algorithm: "ES256",
-    now: now(),
     certify: selfSignedCertificate,
+    overlapMs: dayMs,
+    keepMs,
   });
-  const adminKeys = await SigningKeys.open(store, keyring, { purpose: "admin", algorithm: "EdDSA", now: now() });
+  const adminKeys = await SigningKeys.open(store, keyring, now(), {
+    purpose: "admin",
+    algorithm: "EdDSA",
+    overlapMs: maxTokenLifetimeSeconds * 1000,
+    keepMs,
+  });
+  const nonces = new Nonces(keyring);
   const tokens = new AttestationTokens(tokenKeys, {
     issuer: options.tokenIssuer ?? "CoCo-Attestation-Service",
     lifetimeSeconds: options.tokenLifetimeSeconds ?? defaultTokenLifetimeSeconds,
     mode,
     foreign: options.foreignTokens,
+    isOwnNonce: (nonce) => nonces.isOurs(nonce),
   });
   const ownTokens = new OwnAdminTokens(adminKeys, options.roles ?? {});
   const policies = new PolicyStore(records, options.policyEngines ?? []);
   const referenceValues = new ReferenceValues(records);
   const auditLog = options.audit === undefined ? undefined : await openAuditLog(options.audit, { records, tokenKeys, now, log });
+  const audit = options.auditSink ?? auditLog ?? { append: () => Promise.resolve() };
   const builtIn = defaultAppraisalPolicy();
   const attestation =
     options.attestation ??
@@ -121,7 +145,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
     policies,
     fallbackPolicy: options.resourcePolicy ?? (mode === "development" ? developmentPolicy() : affirmingPolicy()),
     referenceValues,
-    sessions: new Sessions(keyring, { lifetimeMs: limits.sessionLifetimeMs }),
+    sessions: new Sessions(keyring, { nonces, lifetimeMs: limits.sessionLifetimeMs }),
     attestation,
     attestationSlots: new Semaphore(limits.maxConcurrentAttestations, 4 * limits.maxConcurrentAttestations),
     tokens,
@@ -131,7 +155,12 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
     adminVerifiers: [ownTokens, ...(options.adminVerifiers ?? [])],
     certificateIdentity: options.certificateIdentity ?? (() => undefined),
     subjectRate: new RateLimiter(limits.subjectRate),
-    audit: options.auditSink ?? auditLog ?? { append: () => Promise.resolve() },
+    audit,
+    refusals: new RefusalDigest({
+      append: (entry) => audit.append(entry),
+      limits: { ...defaultRefusalDigestLimits, ...options.refusalDigest },
+      now,
+    }),
     auditLog,
     metrics: new ServiceMetrics(),
     limits,

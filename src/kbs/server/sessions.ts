@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { decodeBase64Url, encodeBase64, encodeBase64Url } from "../../bytes/index.ts";
+import { decodeBase64Url, encodeBase64Url } from "../../bytes/index.ts";
 import { decrypt, encrypt } from "../keys/envelope.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { sessionCookieName } from "../protocol/messages.ts";
@@ -8,6 +8,7 @@ import { isProtocolVersion, type AuthRequest } from "../protocol/messages.ts";
 import { parseOwnJson } from "../protocol/own-json.ts";
 import { isObject } from "../protocol/shape.ts";
 import { teeNamed } from "../protocol/tee-names.ts";
+import type { Nonces } from "./nonces.ts";
 
 /** A handshake on its way, or done. */
 export interface Session {
@@ -38,11 +39,13 @@ const maxRemembered = 10_000;
  */
 export class Sessions {
   readonly #keyring: Keyring;
+  readonly #nonces: Nonces;
   readonly #lifetimeMs: number;
   readonly #attested = new Map<string, { readonly token: string; readonly expiresAt: Date }>();
 
-  constructor(keyring: Keyring, options: { readonly lifetimeMs: number }) {
+  constructor(keyring: Keyring, options: { readonly nonces: Nonces; readonly lifetimeMs: number }) {
     this.#keyring = keyring;
+    this.#nonces = options.nonces;
     this.#lifetimeMs = options.lifetimeMs;
   }
 
@@ -50,7 +53,7 @@ export class Sessions {
     return {
       id: randomBytes(16).toString("hex"),
       request,
-      nonce: encodeBase64(randomBytes(32)),
+      nonce: this.#nonces.make(),
       expiresAt: new Date(now.getTime() + this.#lifetimeMs),
       token: undefined,
     };

@@ -3,16 +3,18 @@ import { resealEverything } from "../keys/reseal.ts";
 import { parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
 import { adminActions, covers, type AdminAction, type Grant } from "../tokens/grants.ts";
-import { selfSignedCertificate } from "../tokens/self-signed.ts";
 import { x5cOf } from "../tokens/attestation-tokens.ts";
-import { administer, type AuditNote } from "./audited.ts";
+import { ownIssuer, type AdminIdentity } from "../tokens/admin-tokens.ts";
+import { administer, change, type AuditNote } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
+import type { SigningKeys } from "../tokens/signing-keys.ts";
 import type { ServiceContext } from "./context.ts";
 import { jsonBody } from "./key-routes.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./router.ts";
 
-const maxTokenLifetimeSeconds = 366 * 24 * 3600;
+export const maxTokenLifetimeSeconds = 366 * 24 * 3600;
+const successorLifetimeSeconds = 3600;
 
 /** The service itself: health, public keys, metrics, tokens, and its own keys. */
 export function systemRoutes(context: ServiceContext): readonly Route[] {
@@ -66,7 +68,20 @@ export async function updateGauges(context: ServiceContext): Promise<void> {
 
 /** `{"subject", "role", "grants"?: [{"actions", "paths"}], "lifetime_seconds"?}`. Nobody can grant more than they have. */
 async function issueToken(context: ServiceContext, call: Call): Promise<Reply> {
-  const body = await jsonBody(call, ["subject", "role", "grants", "lifetime_seconds"]);
+  return change(context, call, { action: "token.create", right: "token:create", path: "" }, async (identity, note) => {
+    const request = tokenRequestOf(await jsonBody(call, ["subject", "role", "grants", "lifetime_seconds"]));
+    const { subject, role, grants, lifetimeSeconds } = request;
+    note.resource = subject;
+    note.reasons = [`role ${role}`, ...(grants ?? []).map(({ actions, paths }) => `${actions.join(",")} on ${paths.join(",")}`)];
+    if (!covers(identity.grants, grants ?? context.ownTokens.grantsOf(role))) {
+      throw new Refusal("admin-forbidden", "a token cannot do what its issuer may not");
+    }
+    return () =>
+      Promise.resolve(jsonReply({ token: context.ownTokens.issue({ subject, role, grants, now: context.now(), lifetimeSeconds }) }));
+  });
+}
+
+function tokenRequestOf(body: Readonly<Record<string, unknown>>) {
   const { subject, role, lifetime_seconds: lifetime = 3600 } = body;
   if (typeof subject !== "string" || !/^[\w.:@/+-]{1,200}$/.test(subject))
     throw new Refusal("request-malformed", "subject is a name of at most 200 characters");
@@ -76,19 +91,7 @@ async function issueToken(context: ServiceContext, call: Call): Promise<Reply> {
     throw new Refusal("request-malformed", `lifetime_seconds is 1 to ${maxTokenLifetimeSeconds}`);
   }
   const grants = body["grants"] === undefined ? undefined : parseGrants(body["grants"]);
-  return administer(
-    context,
-    call,
-    { action: "token.create", resource: subject, record: "always", right: "token:create", path: "" },
-    async (identity, note) => {
-      if (!covers(identity.grants, grants ?? context.ownTokens.grantsOf(role))) {
-        throw new Refusal("admin-forbidden", "a token cannot do what its issuer may not");
-      }
-      note.reasons = [`role ${role}`, ...(grants ?? []).map(({ actions, paths }) => `${actions.join(",")} on ${paths.join(",")}`)];
-      const token = context.ownTokens.issue({ subject, role, grants, now: context.now(), lifetimeSeconds: lifetime });
-      return jsonReply({ token });
-    },
-  );
+  return { subject, role, grants, lifetimeSeconds: lifetime };
 }
 
 function parseGrants(value: unknown): readonly Grant[] {
@@ -117,36 +120,43 @@ async function describe(context: ServiceContext, call: Call): Promise<Reply> {
       mode: context.mode,
       store: context.store.name,
       encryption_keys: context.keyring.list().map(({ id, createdAt, root, active }) => ({ id, created_at: createdAt, root, active })),
-      signing_keys: context.tokenKeys.all.map(({ key, createdAt }, index) => ({
-        kid: key.kid,
-        created_at: createdAt,
-        active: index === 0,
-      })),
+      signing_keys: signingKeysOf(context.tokenKeys),
+      admin_signing_keys: signingKeysOf(context.adminKeys),
       audit: context.auditLog === undefined ? null : context.auditLog.head,
       now: context.now().toISOString(),
     }),
   );
 }
 
+function signingKeysOf({ active, former }: SigningKeys): readonly unknown[] {
+  return [
+    { kid: active.key.kid, created_at: active.createdAt, state: "signing", active: true },
+    ...former.map(({ key, createdAt, retiredAt, state }) => ({
+      kid: key.kid,
+      created_at: createdAt,
+      retired_at: retiredAt,
+      state,
+      active: false,
+    })),
+  ];
+}
+
 /** A new key-encryption key, under which every record is sealed again. Former keys are forgotten by a later reseal. */
 async function rotateEncryptionKey(context: ServiceContext, call: Call): Promise<Reply> {
-  return administer(
-    context,
-    call,
-    { action: "system.rotate-encryption-key", record: "always", right: "system:manage", path: "" },
-    async (_identity, note) => {
+  const subject = { action: "system.rotate-encryption-key", right: "system:manage", path: "" } as const;
+  return change(context, call, subject, (_identity, note) =>
+    Promise.resolve(async () => {
       const added = await context.keyring.addKey();
       note.reasons = [`new key ${added.id}`];
       return resealAll(context, note);
-    },
+    }),
   );
 }
 
 /** Goes on with a reseal, and forgets keys under which nothing is sealed any more. */
 async function reseal(context: ServiceContext, call: Call): Promise<Reply> {
-  return administer(context, call, { action: "system.reseal", record: "always", right: "system:manage", path: "" }, (_identity, note) =>
-    resealAll(context, note),
-  );
+  const subject = { action: "system.reseal", right: "system:manage", path: "" } as const;
+  return change(context, call, subject, (_identity, note) => Promise.resolve(() => resealAll(context, note)));
 }
 
 async function resealAll(context: ServiceContext, note: AuditNote): Promise<Reply> {
@@ -156,24 +166,36 @@ async function resealAll(context: ServiceContext, note: AuditNote): Promise<Repl
   return jsonReply({ key: keyring.list().find(({ active }) => active)?.id, resealed: outcome.resealed, dropped: outcome.dropped });
 }
 
-/** A new key for attestation tokens; the former ones verify as long as their tokens may live. */
+/**
+ * A new signing key, `{"purpose"?: "attestation" | "admin", "former"?: "keep" | "revoke"}`. Kept ones verify as long as
+ * their tokens live; revoked ones verify nothing from now on, at other replicas some seconds later.
+ */
 async function rotateSigningKey(context: ServiceContext, call: Call): Promise<Reply> {
-  return administer(
-    context,
-    call,
-    { action: "system.rotate-signing-key", record: "always", right: "system:manage", path: "" },
-    async (_identity, note) => {
-      const now = context.now();
-      const keepSince = new Date(now.getTime() - 30 * 24 * 3600 * 1000);
-      const entry = await context.tokenKeys.rotate({ algorithm: "ES256", now, keepSince, certify: selfSignedCertificate });
-      note.reasons = [`new key ${entry.key.kid}`];
-      return jsonReply({ kid: entry.key.kid });
-    },
-  );
+  const subject = { action: "system.rotate-signing-key", right: "system:manage", path: "" } as const;
+  return change(context, call, subject, async (identity, note) => {
+    const { purpose = "attestation", former = "keep" } = await jsonBody(call, ["purpose", "former"]);
+    if (purpose !== "attestation" && purpose !== "admin") throw new Refusal("request-malformed", "purpose is attestation or admin");
+    if (former !== "keep" && former !== "revoke") throw new Refusal("request-malformed", "former is keep or revoke");
+    note.resource = purpose;
+    note.reasons = [`former keys: ${former}`];
+    return async () => {
+      const keys = purpose === "admin" ? context.adminKeys : context.tokenKeys;
+      const { key } = await keys.rotate({ former, now: context.now() });
+      note.reasons = [...(note.reasons ?? []), `new key ${key.kid}`];
+      const token = purpose === "admin" && former === "revoke" ? successorOf(context, identity) : undefined;
+      return jsonReply({ kid: key.kid, ...(token === undefined ? {} : { token }) });
+    };
+  });
+}
+
+/** Whoever revokes the key of their own token gets another with the same rights, or nobody could administer any more. */
+function successorOf(context: ServiceContext, { issuer, subject, roles, grants }: AdminIdentity): string | undefined {
+  if (issuer !== ownIssuer) return undefined;
+  return context.ownTokens.issue({ subject, role: roles[0] ?? "", grants, now: context.now(), lifetimeSeconds: successorLifetimeSeconds });
 }
 
 function jwksOf(context: ServiceContext): readonly unknown[] {
-  return context.tokenKeys.all.map(({ key, chain }) => {
+  return context.tokenKeys.published(context.now()).map(({ key, chain }) => {
     const x5c = x5cOf(chain);
     return { ...key.jwk, kid: key.kid, use: "sig", ...(x5c.length === 0 ? {} : { x5c }) };
   });

@@ -77,11 +77,10 @@ export class OwnAdminTokens implements AdminTokenVerifier {
   async verify(token: string, now: Date): Promise<AdminIdentity | undefined> {
     const { kid } = decodeProtectedHeader(token);
     if (kid === undefined) return undefined;
-    if (this.#keys.byKid(kid) === undefined) await this.#keys.reload();
-    const entry = this.#keys.byKid(kid);
-    if (entry === undefined) return undefined;
-    const { payload } = await jwtVerify(token, entry.key.publicKey, {
-      algorithms: [entry.key.algorithm],
+    const key = await this.#keys.find(kid);
+    if (key === undefined) return undefined;
+    const { payload } = await jwtVerify(token, key.publicKey, {
+      algorithms: [key.algorithm],
       issuer: ownIssuer,
       audience: adminAudience,
       requiredClaims: ["sub", "exp", "role", "jti"],

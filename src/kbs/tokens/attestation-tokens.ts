@@ -4,6 +4,7 @@ import { describeCause } from "../../errors/index.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
 import { readTeePublicKey, type TeePublicKey } from "../protocol/tee-key.ts";
 import { statusOf, trustClaims, type TrustVector } from "../protocol/trust-vector.ts";
+import { requireOwnChallenge } from "./foreign-claims.ts";
 import { openCompact, signCompact } from "./jws.ts";
 import type { SigningKeys } from "./signing-keys.ts";
 
@@ -26,6 +27,8 @@ export interface AttestationTokenOptions {
   readonly mode: "production" | "development";
   /** Verifies tokens of another attestation service, and gives their claims; throws for others. */
   readonly foreign?: { verifyForeign(token: string, now: Date): Promise<Readonly<Record<string, unknown>>> } | undefined;
+  /** Whether this service gave a nonce: a foreign token must be for a challenge of ours. */
+  readonly isOwnNonce: (nonce: string) => boolean;
 }
 
 /** A verified token. */
@@ -103,14 +106,18 @@ export class AttestationTokens {
     const jws = openCompact(token);
     const { kid } = jws ?? {};
     // The key in the header is for others; we use our own by its id.
-    if (kid !== undefined && this.#keys.byKid(kid) === undefined && this.#options.foreign === undefined) await this.#keys.reload();
-    const entry = kid === undefined ? undefined : this.#keys.byKid(kid);
-    if (entry === undefined && this.#options.foreign !== undefined) return this.#options.foreign.verifyForeign(token, now);
-    if (jws === undefined || entry === undefined) throw refused("it is not signed by a key that this service holds");
-    const payload = jws.verify(entry.key);
+    const key = kid === undefined ? undefined : await this.#keys.find(kid);
+    const { foreign, mode, isOwnNonce } = this.#options;
+    if (key === undefined && foreign !== undefined) {
+      const claims = await foreign.verifyForeign(token, now);
+      requireOwnChallenge(claims, { mode, isNonce: isOwnNonce });
+      return claims;
+    }
+    if (jws === undefined || key === undefined) throw refused("it is not signed by a key that this service holds");
+    const payload = jws.verify(key);
     if (payload === undefined) throw refused("its signature is wrong");
     // Development appraises nothing; what it issued under a key that both modes share must not open production.
-    if (this.#options.mode === "production" && payload["ociseal.mode"] !== undefined) throw refused("it was issued in development mode");
+    if (mode === "production" && payload["ociseal.mode"] !== undefined) throw refused("it was issued in development mode");
     const { exp, iat, iss } = payload;
     const seconds = now.getTime() / 1000;
     if (iss !== this.#options.issuer) throw refused("it is of another issuer");

@@ -11,13 +11,17 @@ export interface PublicSigningJwk {
   readonly y?: string | undefined;
 }
 
-export interface SigningKey {
+/** The public half. */
+export interface VerifyingKey {
   /** RFC 7638 thumbprint, base64url. */
   readonly kid: string;
   readonly algorithm: "ES256" | "EdDSA";
-  readonly privateKey: KeyObject;
   readonly publicKey: KeyObject;
   readonly jwk: PublicSigningJwk;
+}
+
+export interface SigningKey extends VerifyingKey {
+  readonly privateKey: KeyObject;
 }
 
 /** Makes a key pair. */
@@ -28,16 +32,19 @@ export function generateSigningKey(algorithm: "ES256" | "EdDSA"): SigningKey {
 
 /** Takes a P-256 or Ed25519 private key. Throws `ERR_KBS_CONFIG_INVALID` for others. */
 export function signingKeyOf(privateKey: KeyObject): SigningKey {
-  const publicKey = createPublicKey(privateKey);
+  return { ...verifyingKeyOf(createPublicKey(privateKey)), privateKey };
+}
+
+function verifyingKeyOf(publicKey: KeyObject): VerifyingKey {
   const exported: unknown = publicKey.export({ format: "jwk" });
   if (!isObject(exported) || typeof exported["x"] !== "string") throw unsuitable();
   const { kty, crv, x, y } = exported;
   if (kty === "EC" && crv === "P-256" && typeof y === "string") {
     const kid = thumbprint({ crv, kty, x, y });
-    return { kid, algorithm: "ES256", privateKey, publicKey, jwk: { alg: "ES256", kty, crv, x, y } };
+    return { kid, algorithm: "ES256", publicKey, jwk: { alg: "ES256", kty, crv, x, y } };
   }
   if (kty === "OKP" && crv === "Ed25519") {
-    return { kid: thumbprint({ crv, kty, x }), algorithm: "EdDSA", privateKey, publicKey, jwk: { alg: "EdDSA", kty, crv, x } };
+    return { kid: thumbprint({ crv, kty, x }), algorithm: "EdDSA", publicKey, jwk: { alg: "EdDSA", kty, crv, x } };
   }
   throw unsuitable();
 }
@@ -51,6 +58,17 @@ export function parseSigningKey(pem: string): SigningKey {
     throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "a signing key is not a PEM private key", cause });
   }
   return signingKeyOf(key);
+}
+
+/** Reads the public half from a PEM of either half. Throws `ERR_KBS_CONFIG_INVALID`. */
+export function parseVerifyingKey(pem: string): VerifyingKey {
+  let key: KeyObject;
+  try {
+    key = createPublicKey(pem);
+  } catch (cause) {
+    throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "a verifying key is not a PEM key", cause });
+  }
+  return verifyingKeyOf(key);
 }
 
 function thumbprint(members: Readonly<Record<string, string>>): string {

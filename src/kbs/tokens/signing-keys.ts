@@ -1,130 +1,187 @@
-import { parseJson } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
 import type { Keyring } from "../keys/keyring.ts";
-import { isObject } from "../protocol/shape.ts";
 import type { SecretStore } from "../stores/secret-store.ts";
-import { generateSigningKey, parseSigningKey, type SigningKey } from "./signing-key.ts";
+import { parseKeptKeys, serializeKeptKeys, type KeptKey } from "./kept-keys.ts";
+import { generateSigningKey, parseSigningKey, parseVerifyingKey, type SigningKey, type VerifyingKey } from "./signing-key.ts";
 
-interface KeptKey {
-  readonly createdAt: string;
-  readonly pem: string;
-  /** PEM certificates, leaf first. */
-  readonly chain: string;
-}
-
+/** The key that signs now. */
 export interface SigningKeyEntry {
   readonly key: SigningKey;
   readonly createdAt: string;
+  /** PEM certificates, leaf first; empty when it has none. */
   readonly chain: string;
+}
+
+/** A key that signed once. */
+export interface FormerKeyEntry {
+  readonly key: VerifyingKey;
+  readonly createdAt: string;
+  readonly chain: string;
+  readonly retiredAt: string;
+  /** `revoked`: nothing that it signed is accepted any more, but the audit log, which it signed too, can still be verified. */
+  readonly state: "verifying" | "revoked";
 }
 
 /** Makes the certificate chain of a new key; an empty text when it has none. */
 export type Certify = (key: SigningKey, now: Date) => string;
 
+export interface SigningKeysOptions {
+  /** Names the record. */
+  readonly purpose: string;
+  readonly algorithm: "ES256" | "EdDSA";
+  readonly certify?: Certify | undefined;
+  /** How long after its retirement a key is published: as long as anything that it signed may live. */
+  readonly overlapMs: number;
+  /** How long its public half is kept at all: as long as an audit log may name it. */
+  readonly keepMs: number;
+}
+
+/** A rotation or revocation by one replica holds at the others after this time. */
+const maxAgeMs = 5_000;
+/** Strangers may name unknown keys as often as they like; the store is asked about them this often at most. */
+const minAgeMs = 250;
+const maxFormer = 200;
+const maxAttempts = 10;
+
 /**
  * The signing keys for one purpose, sealed in the store so that all replicas sign and verify with the same ones.
  *
- * The first key signs; the others still verify. Rotation puts a new one in front and keeps the former ones as long as
- * tokens of theirs live.
+ * Rotation puts a new key in front. The former one loses its private half at once and goes on verifying until what it
+ * signed has expired, so nobody notices; or it is revoked with all others before it, when one of them may have leaked.
  */
 export class SigningKeys {
   readonly #store: SecretStore;
   readonly #keyring: Keyring;
+  readonly #options: SigningKeysOptions;
   readonly #record: string;
-  #entries: readonly [SigningKeyEntry, ...SigningKeyEntry[]];
+  #active: SigningKeyEntry;
+  #former: readonly FormerKeyEntry[];
+  #loadedAt = performance.now();
 
-  private constructor(store: SecretStore, keyring: Keyring, record: string, entries: readonly [SigningKeyEntry, ...SigningKeyEntry[]]) {
+  private constructor(store: SecretStore, keyring: Keyring, options: SigningKeysOptions, keys: readonly [KeptKey, ...KeptKey[]]) {
     this.#store = store;
     this.#keyring = keyring;
-    this.#record = record;
-    this.#entries = entries;
+    this.#options = options;
+    this.#record = recordOf(options);
+    this.#active = activeOf(keys);
+    this.#former = formerOf(keys);
   }
 
-  static async open(
-    store: SecretStore,
-    keyring: Keyring,
-    request: { readonly purpose: string; readonly algorithm: "ES256" | "EdDSA"; readonly now: Date; readonly certify?: Certify },
-  ): Promise<SigningKeys> {
-    const record = `system/signing-${request.purpose}`;
+  static async open(store: SecretStore, keyring: Keyring, now: Date, options: SigningKeysOptions): Promise<SigningKeys> {
+    const record = recordOf(options);
     if ((await store.read(record)) === undefined) {
-      const made = newKey(request.algorithm, request.now, request.certify);
-      await store.write(record, keyring.seal(serialize([made]), record), { kind: "absent" });
+      const made = newKey(options, now);
+      await store.write(record, keyring.seal(serializeKeptKeys([made]), record), { kind: "absent" });
     }
-    return new SigningKeys(store, keyring, record, await load(store, keyring, record));
+    return new SigningKeys(store, keyring, options, (await read(store, keyring, record)).keys);
   }
 
   get active(): SigningKeyEntry {
-    return this.#entries[0];
+    return this.#active;
   }
 
-  get all(): readonly SigningKeyEntry[] {
-    return this.#entries;
+  /** Former keys, newest first, as far as they are kept. */
+  get former(): readonly FormerKeyEntry[] {
+    return this.#former;
   }
 
-  byKid(kid: string): SigningKeyEntry | undefined {
-    return this.#entries.find(({ key }) => key.kid === kid);
+  /** The keys with which others may verify what is in circulation. */
+  published(now: Date): readonly (SigningKeyEntry | FormerKeyEntry)[] {
+    const since = now.getTime() - this.#options.overlapMs;
+    return [
+      this.#active,
+      ...this.#former.filter(({ state, retiredAt }) => state === "verifying" && new Date(retiredAt).getTime() >= since),
+    ];
   }
 
-  /** Another replica may have rotated. */
-  async reload(): Promise<void> {
-    this.#entries = await load(this.#store, this.#keyring, this.#record);
+  /** A key that may verify, for tokens; revoked ones may not. Another replica may have made it just now. */
+  async find(kid: string): Promise<VerifyingKey | undefined> {
+    await this.#refresh(this.everByKid(kid) === undefined ? minAgeMs : maxAgeMs);
+    if (this.#active.key.kid === kid) return this.#active.key;
+    return this.#former.find(({ key, state }) => key.kid === kid && state === "verifying")?.key;
   }
 
-  /** Puts a new key in front and forgets those made before `keepSince`, except the one that was active until now. */
-  async rotate(request: {
-    readonly algorithm: "ES256" | "EdDSA";
-    readonly now: Date;
-    readonly keepSince: Date;
-    readonly certify?: Certify;
-  }): Promise<SigningKeyEntry> {
-    for (let attempt = 0; attempt < 10; attempt += 1) {
-      const record = await this.#store.read(this.#record);
-      if (record === undefined) break;
-      const kept = parseKeys(await this.#keyring.open(record.bytes, this.#record), this.#record);
-      const former = kept.filter(({ createdAt }, index) => index === 0 || new Date(createdAt) >= request.keepSince);
-      const keys = [newKey(request.algorithm, request.now, request.certify), ...former];
-      const sealed = this.#keyring.seal(serialize(keys), this.#record);
-      if ((await this.#store.write(this.#record, sealed, { kind: "revision", revision: record.revision })) === "conflict") continue;
-      await this.reload();
+  /** Any key that ever signed, for what was written down while it was good. */
+  everByKid(kid: string): VerifyingKey | undefined {
+    return [this.#active, ...this.#former].find(({ key }) => key.kid === kid)?.key;
+  }
+
+  /** Puts a new key in front. `revoke` ends all former keys at once, the one that was active included. */
+  async rotate(request: { readonly former: "keep" | "revoke"; readonly now: Date }): Promise<SigningKeyEntry> {
+    const added = newKey(this.#options, request.now);
+    const keepSince = request.now.getTime() - this.#options.keepMs;
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const { keys, revision } = await read(this.#store, this.#keyring, this.#record);
+      const former = keys.map((key, index) =>
+        retired(key, index === 0 ? request.now.toISOString() : retirementOf(keys, index), request.former),
+      );
+      const kept = former.filter(({ retiredAt }) => new Date(retiredAt ?? 0).getTime() >= keepSince).slice(0, maxFormer);
+      const sealed = this.#keyring.seal(serializeKeptKeys([added, ...kept]), this.#record);
+      if ((await this.#store.write(this.#record, sealed, { kind: "revision", revision })) === "conflict") continue;
+      this.#take([added, ...kept]);
       return this.active;
     }
     throw new KbsError("ERR_KBS_STORE_CONFLICT", { message: `the signing keys in ${this.#record} are being changed by others; try again` });
   }
+
+  /** While the store is away the keys in memory are good: nobody can revoke them there either. */
+  async #refresh(maxAge: number): Promise<void> {
+    if (performance.now() - this.#loadedAt < maxAge) return;
+    try {
+      this.#take((await read(this.#store, this.#keyring, this.#record)).keys);
+    } catch (cause) {
+      if (!(cause instanceof KbsError) || cause.category !== "unavailable") throw cause;
+    }
+  }
+
+  #take(keys: readonly [KeptKey, ...KeptKey[]]): void {
+    this.#active = activeOf(keys);
+    this.#former = formerOf(keys);
+    this.#loadedAt = performance.now();
+  }
 }
 
-function newKey(algorithm: "ES256" | "EdDSA", now: Date, certify: Certify | undefined): KeptKey {
+function recordOf({ purpose }: SigningKeysOptions): string {
+  return `system/signing-${purpose}`;
+}
+
+function newKey({ algorithm, certify }: SigningKeysOptions, now: Date): KeptKey {
   const key = generateSigningKey(algorithm);
   const pem = key.privateKey.export({ format: "pem", type: "pkcs8" }).toString();
   return { createdAt: now.toISOString(), pem, chain: certify?.(key, now) ?? "" };
 }
 
-function serialize(keys: readonly KeptKey[]): Buffer {
-  return Buffer.from(JSON.stringify({ format: "ociseal-kbs-signing/1", keys }), "utf8");
+function activeOf([first]: readonly [KeptKey, ...KeptKey[]]): SigningKeyEntry {
+  return { key: parseSigningKey(first.pem), createdAt: first.createdAt, chain: first.chain };
 }
 
-async function load(store: SecretStore, keyring: Keyring, name: string): Promise<readonly [SigningKeyEntry, ...SigningKeyEntry[]]> {
-  const record = await store.read(name);
-  if (record === undefined) throw corrupt(name);
-  const [first, ...rest] = parseKeys(await keyring.open(record.bytes, name), name).map(({ createdAt, pem, chain }) => ({
-    key: parseSigningKey(pem),
+function formerOf(keys: readonly [KeptKey, ...KeptKey[]]): readonly FormerKeyEntry[] {
+  return keys.slice(1).map(({ createdAt, pem, chain, revoked }, index) => ({
+    key: parseVerifyingKey(pem),
     createdAt,
     chain,
+    retiredAt: retirementOf(keys, index + 1),
+    state: revoked === true ? "revoked" : "verifying",
   }));
-  if (first === undefined) throw corrupt(name);
-  return [first, ...rest];
 }
 
-function parseKeys(bytes: Buffer, name: string): readonly KeptKey[] {
-  const value = parseJson(bytes, { maxBytes: 1 << 20, maxDepth: 5, subject: `the record ${name}` });
-  if (!isObject(value) || !Array.isArray(value["keys"])) throw corrupt(name);
-  return value["keys"].map((key: unknown) => {
-    if (!isObject(key)) throw corrupt(name);
-    const { createdAt, pem, chain } = key;
-    if (typeof createdAt !== "string" || typeof pem !== "string" || typeof chain !== "string") throw corrupt(name);
-    return { createdAt, pem, chain };
-  });
+/** When a former key stopped to sign: in records that do not say, when the next one was made. */
+function retirementOf(keys: readonly KeptKey[], index: number): string {
+  return keys[index]?.retiredAt ?? keys[index - 1]?.createdAt ?? new Date(0).toISOString();
 }
 
-function corrupt(name: string): KbsError {
-  return new KbsError("ERR_KBS_RECORD_CORRUPT", { message: `the record ${name} is damaged or gone`, hint: "restore it from a backup" });
+/** Without its private half: nobody signs with it again. */
+function retired(key: KeptKey, retiredAt: string, former: "keep" | "revoke"): KeptKey {
+  const pem = parseVerifyingKey(key.pem).publicKey.export({ format: "pem", type: "spki" }).toString();
+  return { ...key, pem, retiredAt, ...(former === "revoke" ? { revoked: true as const } : {}) };
+}
+
+async function read(store: SecretStore, keyring: Keyring, name: string) {
+  const record = await store.read(name);
+  const keys = record === undefined ? [] : parseKeptKeys(await keyring.open(record.bytes, name), name);
+  const [first, ...rest] = keys;
+  if (record === undefined || first === undefined) {
+    throw new KbsError("ERR_KBS_RECORD_CORRUPT", { message: `the record ${name} is damaged or gone`, hint: "restore it from a backup" });
+  }
+  return { keys: [first, ...rest] as const, revision: record.revision };
 }
