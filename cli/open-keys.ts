@@ -3,6 +3,7 @@ import {
   keksAtHand,
   parsePrivateKey,
   pgpUnwrapper,
+  pkcs11Unwrapper,
   privateKeyUnwrapper,
   providerUnwrapper,
   type KeyUnwrapper,
@@ -50,7 +51,7 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
     } else if (value.startsWith("pgp:")) {
       unwrappers.unshift(await pgpKeys(shell, value.slice("pgp:".length)));
     } else if (value.startsWith("pkcs11:")) {
-      throw usage("keys in a token cannot be used directly", "unwrap through a key provider that has the token: -k provider:NAME");
+      unwrappers.unshift(await tokenKey(shell, value.slice("pkcs11:".length)));
     } else {
       keys.push(await privateKey(shell, value));
     }
@@ -81,15 +82,23 @@ async function pgpKeys(shell: Shell, value: string): Promise<KeyUnwrapper> {
   );
 }
 
+/** `FILE[:file=…|:fd=N|:env=NAME]`: the PIN is never an argument, which everybody on the machine could read. */
+async function tokenKey(shell: Shell, value: string): Promise<KeyUnwrapper> {
+  const [file, source] = splitPassword(value);
+  if (source?.startsWith("pass=") === true)
+    throw usage("a PIN is not given on the command line", "put it in a file or the environment: pkcs11:FILE:file=PATH or :env=NAME");
+  const pin = source === undefined ? undefined : (await readPassword(shell, source)).toString("utf8");
+  const { tokenToOpen } = await import("./token-keys.ts");
+  return pkcs11Unwrapper(await tokenToOpen(shell, file, pin));
+}
+
 /** Reads `FILE[:pass=…|:file=…|:fd=N|:env=NAME]`, and asks at the terminal when the key turns out to be encrypted. */
 async function withPassword<Key>(
   shell: Shell,
   value: string,
   read: (file: string, password: string | Uint8Array | undefined) => Promise<Key>,
 ): Promise<Key> {
-  const match = /^(.*?):((?:pass|file|fd|env)=[\s\S]*)$/.exec(value);
-  const file = match?.[1] ?? value;
-  const source = match?.[2];
+  const [file, source] = splitPassword(value);
   const password = source === undefined ? undefined : await readPassword(shell, source);
   try {
     return await read(file, password);
@@ -98,6 +107,11 @@ async function withPassword<Key>(
     if (!missing || !shell.stdin.isTTY) throw error;
     return read(file, await askPassword(shell, file));
   }
+}
+
+function splitPassword(value: string): readonly [string, string | undefined] {
+  const match = /^(.*?):((?:pass|file|fd|env)=[\s\S]*)$/.exec(value);
+  return [match?.[1] ?? value, match?.[2]];
 }
 
 function splitLast(text: string, separator: string): readonly [string, string | undefined] {

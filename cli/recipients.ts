@@ -69,7 +69,7 @@ export async function prepareRecipients(
       }
       continue;
     }
-    if (!value.startsWith("provider:")) wrappers.push(await localRecipient(value));
+    if (!value.startsWith("provider:")) wrappers.push(await localRecipient(shell, value));
   }
   wrappers.push(...(await providerRecipients(shell, values)));
   return { wrappers, registered };
@@ -97,7 +97,7 @@ function packetsOf(profile: string | undefined): KbsPackets {
   return profile === "coco" ? "attestation-agent" : "both";
 }
 
-async function localRecipient(value: string): Promise<KeyWrapper> {
+async function localRecipient(shell: Shell, value: string): Promise<KeyWrapper> {
   const colon = value.indexOf(":");
   const scheme = value.slice(0, Math.max(colon, 0));
   const rest = value.slice(colon + 1);
@@ -117,7 +117,7 @@ async function localRecipient(value: string): Promise<KeyWrapper> {
     }
     case "pkcs11": {
       const [file = "", ...parameters] = rest.split(";");
-      const publicKey = parsePublicKey(await readSmallFile(file, "public key"), { name: file });
+      const publicKey = await (await import("./token-keys.ts")).tokenRecipient(shell, file);
       return pkcs11Wrapper({ publicKey, name: file, ...hashOf(parameters) });
     }
     default:

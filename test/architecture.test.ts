@@ -42,7 +42,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "@noble/ciphers": ["cipher", "signing"],
   "@noble/curves": ["signing"],
   "@sigstore/tuf": ["signing"],
-  yaml: ["signing"],
+  yaml: ["keywrap", "signing"],
   "smol-toml": ["kbs", "registry", "transport", "attestation", "cli"],
 };
 

@@ -13,14 +13,16 @@ const recipients = `
 Recipients:
   jwe:FILE                 a public key: PEM, DER or JWK (RSA or EC P-256/384/521)
   kbs:///REPO/TYPE[/TAG]   a key at the KBS of --kbs, created and registered there first
-  pkcs7:CERT, pgp:FILE, pkcs11:FILE, provider:NAME[:PARAMETER]   as in ocicrypt`;
+  pkcs7:CERT, pgp:FILE, provider:NAME[:PARAMETER]   as in ocicrypt
+  pkcs11:FILE[;hash=sha1]  an RSA key in a token: its public key, or ocicrypt's YAML that names it`;
 
 const keys = `
 Keys to open:
   FILE[:pass=…|:file=…|:fd=N|:env=NAME]   a private key: PEM of every kind, DER, JWK
   kbs                                     attest to the KBS of --kbs, then ask it
   kek:KBS-URI=FILE                        a raw 32-byte key at hand
-  provider:NAME, pgp:FILE, pkcs11:FILE    as in ocicrypt`;
+  provider:NAME, pgp:FILE                 as in ocicrypt
+  pkcs11:FILE[:file=…|:fd=N|:env=NAME]    ocicrypt's YAML that names a key in a token, and where its PIN is`;
 
 function withEncryption(command: Command): Command {
   return withKbsAdmin(command)

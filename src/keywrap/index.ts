@@ -13,4 +13,5 @@ export { providerUnwrapper, providerWrapper, type ProviderRequest } from "./prov
 export { pkcs7Wrapper } from "./pkcs7.ts";
 export { pgpUnwrapper, pgpWrapper, type PgpUnwrapperRequest, type PgpWrapperRequest } from "./pgp.ts";
 export { pkcs11Unwrapper, pkcs11Wrapper, type OaepHash, type OaepToken } from "./pkcs11.ts";
+export { isPkcs11Config, parsePkcs11Config, type Pkcs11Config } from "./pkcs11-config.ts";
 export { recipientFrom, unwrapperFrom, type KeySources } from "./specs.ts";

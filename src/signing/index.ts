@@ -87,5 +87,6 @@ export { keyPlaceOf, openKeySigner, openPublicKey, type KeyAccess, type KeyPlace
 export type { VaultAccess } from "./keys/vault.ts";
 export type { KubernetesAccess } from "./keys/kubernetes.ts";
 export type { PluginAccess } from "./keys/kms-plugin.ts";
-export type { Pkcs11Access } from "./keys/pkcs11.ts";
+export type { Pkcs11Access } from "./keys/pkcs11-token.ts";
+export { openPkcs11Oaep, type Pkcs11Oaep } from "./keys/pkcs11-oaep.ts";
 export { publicGoodTrustedRoot, refreshTrustedRoot, type RefreshRequest } from "./trust/refresh.ts";

@@ -2,7 +2,7 @@ import type { CallOptions } from "../../store/index.ts";
 import { keyServiceError } from "./checked-signer.ts";
 import type { PluginAccess } from "./kms-plugin.ts";
 import type { KubernetesAccess } from "./kubernetes.ts";
-import type { Pkcs11Access } from "./pkcs11.ts";
+import type { Pkcs11Access } from "./pkcs11-token.ts";
 import type { PublicKey } from "./public-key.ts";
 import type { KeySigner } from "./signer.ts";
 import type { VaultAccess } from "./vault.ts";

@@ -1,170 +1,27 @@
 import { createHash } from "node:crypto";
 import type { CallOptions } from "../../store/index.ts";
-import { checkedSigner, keyServiceError } from "./checked-signer.ts";
-import { runKeyProgram } from "./key-program.ts";
-import { loadPublicKey } from "./public-key.ts";
+import { checkedSigner } from "./checked-signer.ts";
+import { openTokenKey, outputOf, type Pkcs11Access } from "./pkcs11-token.ts";
 import type { KeySigner } from "./signer.ts";
 
-/** What a PKCS#11 URI does not say. */
-export interface Pkcs11Access {
-  /** The module when the URI has no `module-path`; the command line reads `COSIGN_PKCS11_MODULE_PATH`. */
-  readonly modulePath?: string | undefined;
-  /** The user's PIN when the URI has no `pin-value`; the command line reads `COSIGN_PKCS11_PIN`. */
-  readonly pin?: string | undefined;
-  /** What the module finds in its environment: `SOFTHSM2_CONF`, `PATH`. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** `pkcs11-tool` on PATH unless told. */
-  readonly program?: string | undefined;
-}
-
-/**
- * A signer over a key in a token: `pkcs11:token=…;object=…?module-path=…` (RFC 7512).
- *
- * OpenSC's `pkcs11-tool` talks to the module. A binding would load the vendor's library, and run its code, in our own
- * process; and every npm binding compiles at install, which this package does not do. Throws `ERR_KEY_SERVICE`.
- */
+/** A signer over a key in a token. Throws `ERR_KEY_SERVICE`. */
 export async function openPkcs11Signer(reference: string, access: Pkcs11Access, options: CallOptions = {}): Promise<KeySigner> {
-  const token = parsePkcs11Uri(reference, access);
-  const listed = await runTool(token, ["--list-objects", "--type", "pubkey"], Buffer.alloc(0), options);
-  const object = chooseObject(parseObjects(listed.toString("utf8")), token);
-  // The tool finds a private key by its ID only, whatever label it is given (measured with OpenSC 0.23).
-  const byId = ["--id", object.id];
-  const der = object.spki ?? (await runTool(token, ["--read-object", "--type", "pubkey", ...byId], Buffer.alloc(0), options));
-  const publicKey = loadPublicKey({ bytes: der, source: token.name });
+  const key = await openTokenKey(reference, access, options);
+  const { publicKey } = key;
   return checkedSigner(publicKey, async (message, signOptions = {}) => {
-    const login = ["--login", "--pin", `env:${pinVariable}`, "--sign", ...byId];
+    const sign = async (input: Uint8Array, ...mechanism: readonly string[]): Promise<Buffer> =>
+      outputOf(key, await key.use(["--sign", "--mechanism", ...mechanism], input, signOptions));
     switch (publicKey.type) {
       case "rsa":
-        return await runTool(token, [...login, "--mechanism", "SHA256-RSA-PKCS"], message, signOptions);
+        return sign(message, "SHA256-RSA-PKCS");
       case "ed25519":
-        return await runTool(token, [...login, "--mechanism", "EDDSA"], message, signOptions);
+        return sign(message, "EDDSA");
       case "ecdsa-p256":
       case "ecdsa-p384":
       case "ecdsa-p521": {
         const digest = createHash("sha256").update(message).digest();
-        return await runTool(token, [...login, "--mechanism", "ECDSA", "--signature-format", "openssl"], digest, signOptions);
+        return sign(digest, "ECDSA", "--signature-format", "openssl");
       }
     }
   });
-}
-
-/** A public key as `pkcs11-tool --list-objects` shows it. */
-interface TokenObject {
-  readonly label: string | undefined;
-  /** Hex. */
-  readonly id: string;
-  /** Of EC keys: the tool reads P-256 only as such (OpenSC 0.23), but lists point and curve of all. */
-  readonly spki: Buffer | undefined;
-}
-
-function parseObjects(text: string): readonly TokenObject[] {
-  return text.split(/^(?=Public Key Object)/m).flatMap((block) => {
-    const member = (name: string): string | undefined => new RegExp(`^\\s+${name}:\\s+(\\S.*?)\\s*$`, "m").exec(block)?.[1];
-    const id = member("ID");
-    if (id === undefined || !/^(?:[0-9a-f]{2})+$/i.test(id)) return [];
-    const point = member("EC_POINT");
-    const curve = member("EC_PARAMS");
-    return [{ label: member("label"), id, spki: point === undefined || curve === undefined ? undefined : ecSpki(point, curve) }];
-  });
-}
-
-/** SubjectPublicKeyInfo from CKA_EC_POINT (an OCTET STRING) and CKA_EC_PARAMS (the curve's OID). RFC 5480 section 2. */
-function ecSpki(point: string, curve: string): Buffer {
-  const octets = Buffer.from(point, "hex");
-  // Tag and length come off: one byte of length below 128, two up to 255 (P-521).
-  const content = octets.subarray((octets[1] ?? 0) < 0x80 ? 2 : 3);
-  const ecPublicKey = Buffer.from("06072a8648ce3d0201", "hex");
-  return der(0x30, der(0x30, ecPublicKey, Buffer.from(curve, "hex")), der(0x03, Buffer.of(0), content));
-}
-
-function der(tag: number, ...parts: readonly Buffer[]): Buffer {
-  const content = Buffer.concat(parts);
-  return Buffer.concat([Buffer.of(tag, ...(content.length < 0x80 ? [content.length] : [0x81, content.length])), content]);
-}
-
-function chooseObject(objects: readonly TokenObject[], { name, label, id }: Token): TokenObject {
-  const found = objects.filter((object) => (label === undefined || object.label === label) && (id === undefined || object.id === id));
-  const [object, ...more] = found;
-  if (object !== undefined && more.length === 0) return object;
-  throw keyServiceError(
-    `${name} names ${found.length} public keys with an ID (expected exactly one)`,
-    "say more (token, object, id); the key pair needs an ID, and its public key must be in the token",
-  );
-}
-
-interface Token {
-  /** The URI without query, which may hold the PIN. */
-  readonly name: string;
-  readonly program: string;
-  readonly module: readonly string[];
-  readonly label: string | undefined;
-  /** Hex. */
-  readonly id: string | undefined;
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-/** The PIN travels in the environment of the program: arguments are everybody's to read. */
-const pinVariable = "OCISEAL_PKCS11_PIN";
-
-function parsePkcs11Uri(reference: string, { modulePath, pin, env, program = "pkcs11-tool" }: Pkcs11Access): Token {
-  const [path = "", query = ""] = reference.replace(/^pkcs11:/, "").split("?", 2);
-  const attributes = attributesOf(path, ";");
-  const more = attributesOf(query, "&");
-  const module = more.get("module-path") ?? modulePath;
-  const label = attributes.get("object");
-  const id = attributes.get("id");
-  const name = `pkcs11:${path.slice(0, 200)}`;
-  if (!reference.startsWith("pkcs11:") || module === undefined || (label === undefined && id === undefined)) {
-    throw keyServiceError(
-      `${name} does not say which key of which module`,
-      "write pkcs11:token=LABEL;object=LABEL?module-path=FILE, or set COSIGN_PKCS11_MODULE_PATH",
-    );
-  }
-  const tokenLabel = attributes.get("token");
-  const slot = attributes.get("slot-id");
-  return {
-    name,
-    program,
-    module: [
-      "--module",
-      module,
-      ...(tokenLabel === undefined ? [] : ["--token-label", tokenLabel]),
-      ...(slot === undefined ? [] : ["--slot", slot]),
-    ],
-    label,
-    id: id === undefined ? undefined : Buffer.from(id, "latin1").toString("hex"),
-    env: { ...env, [pinVariable]: more.get("pin-value") ?? pin ?? "" },
-  };
-}
-
-function attributesOf(text: string, separator: string): ReadonlyMap<string, string> {
-  const pairs = text.split(separator).filter((part) => part !== "");
-  return new Map(
-    pairs.map((part) => {
-      const at = part.indexOf("=");
-      return [part.slice(0, Math.max(at, 0)), percentDecode(part.slice(at + 1))];
-    }),
-  );
-}
-
-/** Each escaped byte becomes one character: `id` is bytes. Source: RFC 7512 section 2.3. */
-function percentDecode(text: string): string {
-  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-}
-
-async function runTool(token: Token, args: readonly string[], input: Uint8Array, { signal }: CallOptions): Promise<Buffer> {
-  const { program, name: subject, env } = token;
-  const { code, stdout, stderr } = await runKeyProgram({
-    program,
-    args: [...token.module, ...args],
-    env,
-    input,
-    subject,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  if (code === 0 && stdout.length > 0) return stdout;
-  throw keyServiceError(
-    `${subject}: ${program} ended with ${code} (${stderr})`,
-    "check token, object and PIN (pkcs11-tool --list-objects --login)",
-  );
 }
