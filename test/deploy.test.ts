@@ -148,7 +148,7 @@ describe("the Kubernetes manifests", () => {
 
   it("give the program command lines that it takes", () => {
     const ours = containers.filter(({ container }) => /(^|\/)ociseal(:|$)/.test(String(container["image"])));
-    expect(ours.length).toBe(3);
+    expect(ours.length).toBe(5);
     for (const { container } of ours) expect(() => parseCommand((container["args"] as string[]).map(String))).not.toThrow();
     expect(() => parseCommand(["encrypt", "--no-such-flag"])).toThrow("unknown option");
   });
