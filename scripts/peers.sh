@@ -115,7 +115,7 @@ EOF
   chmod 755 "$peers/bin.new/$1"
 }
 
-setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus
+setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus busybox-static debootstrap
 setup trixie skopeo cosign buildah podman imgcrypt patchelf
 setup sid skopeo cosign
 rm -rf "$peers/bin.new"
@@ -140,4 +140,5 @@ wrap_native buildah-1.39 trixie buildah
 wrap_native podman-5.4 trixie podman
 rm -rf "$peers/bin"
 mv "$peers/bin.new" "$peers/bin"
+sh "$root/scripts/debian-root.sh" "$peers/images/debian.tar" "$mirror"
 echo "peers are in .peers/bin: $(cd "$peers/bin" && echo *)" >&2

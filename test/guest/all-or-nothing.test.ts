@@ -1,63 +1,18 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { GuestError, unpackImage } from "../../src/guest/index.ts";
-import { bytesStream, copyGraph, openLayout } from "../../src/store/index.ts";
-import { image, readerOf, testFolder, type TestImage } from "./images.ts";
+import { bytesStream } from "../../src/store/index.ts";
+import { image, readerOf, testFolder } from "./images.ts";
 import { tar, type RawEntry } from "./tar-bytes.ts";
 import { namesIn } from "./trees.ts";
 
 const folder = testFolder();
-const child = join(import.meta.dirname, "unpack-child.ts");
-
-async function layoutOf({ store, root }: TestImage): Promise<string> {
-  const path = folder.path("layout");
-  const layout = await openLayout({ path, mode: "write" });
-  await copyGraph({ from: store, to: layout, root, tags: ["it"] });
-  await layout.close();
-  return path;
-}
-
-/** Starts a process and kills it at once when it has printed so many lines; resolves to how many it printed. */
-async function killAfter(lines: number, args: readonly string[]): Promise<void> {
-  const started = spawn(process.execPath, [...args], { stdio: ["ignore", "pipe", "ignore"] });
-  const exited = once(started, "exit");
-  let seen = 0;
-  for await (const line of createInterface({ input: started.stdout })) {
-    if (line === "done") break;
-    seen += 1;
-    if (seen === lines) started.kill("SIGKILL");
-  }
-  await exited;
-}
-
-describe("a process that is killed", () => {
-  it("leaves the target absent or complete, and the next one finishes and cleans up", async () => {
-    const files = Array.from({ length: 60 }, (_, i): RawEntry => ({ name: `d${i % 7}/f${i}`, data: randomBytes(40_000) }));
-    const layout = await layoutOf(
-      await image({ layers: [tar(...files), tar({ name: ".wh.d0" }, { name: "last", data: "x" })], compression: "gzip" }),
-    );
-    const parent = folder.path("place");
-    mkdirSync(parent);
-    const target = join(parent, "out");
-    for (const lines of [1, 3, 20]) {
-      await killAfter(lines, [child, layout, target]);
-      if (existsSync(target)) break;
-      expect(readdirSync(parent).filter((name) => !name.startsWith(".out.ociseal-"))).toEqual([]);
-    }
-    const store = await openLayout({ path: layout, mode: "read" });
-    if (!existsSync(target))
-      await unpackImage({ store, root: await store.resolve(undefined), target, output: "rootfs", ownership: { kind: "rootless" } });
-    expect(readdirSync(parent)).toEqual(["out"]);
-    expect(readdirSync(target)).toEqual(["d1", "d2", "d3", "d4", "d5", "d6", "last"]);
-  });
-
-  it("does not make another one remove the staging of a process that lives", async () => {
+describe("two unpacks of one target", () => {
+  it("do not remove each other's staging while both live", async () => {
     const { store, root } = await image({ layers: [tar({ name: "a", data: "x" })] });
     const inner = readerOf(store, async (wanted, options) => {
       // In the middle of the outer one's first layer.

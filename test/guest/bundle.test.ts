@@ -1,10 +1,12 @@
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { GuestError, unpackImage, type UnpackRequest } from "../../src/guest/index.ts";
 import { copyGraph, openLayout } from "../../src/store/index.ts";
 import { missingPeers, peer } from "../peers.ts";
 import { image, testFolder, type ImagePlan } from "./images.ts";
+import { busyboxProgram, missing } from "./real-images.ts";
+import { missingRuntime, startedBy } from "./runtimes.ts";
 import { tar, type RawEntry } from "./tar-bytes.ts";
 import { isRoot } from "./trees.ts";
 
@@ -215,47 +217,21 @@ describe("a bundle", () => {
   });
 });
 
-/** A container runtime that can start anything here, or why none can. Sandboxes often forbid it. */
-function findRuntime(): { readonly program: string; readonly args: readonly string[] } | undefined {
-  if (!isRoot || !existsSync("/usr/bin/busybox")) return undefined;
-  const tried: string[] = [];
-  for (const program of ["/usr/sbin/runc", "/usr/bin/crun", "/usr/bin/runc", peer("runc"), peer("crun")]) {
-    if (program === undefined || !existsSync(program)) continue;
-    const probe = spawnSync(
-      "sh",
-      [
-        "-c",
-        `d=$(mktemp -d) && cd "$d" && mkdir -p rootfs/bin && cp /usr/bin/busybox rootfs/bin/ && ${program} spec && sed -i 's/"terminal": true/"terminal": false/; s#"sh"#"/bin/busybox", "true"#' config.json && ${program} run ociseal-probe-$$; rc=$?; rm -rf "$d"; exit $rc`,
-      ],
-      { encoding: "utf8" },
-    );
-    if (probe.status === 0) return { program, args: ["run"] };
-    tried.push(`${program}: ${(probe.stderr + probe.stdout).trim().split("\n").at(-1) ?? ""}`);
-  }
-  process.stderr.write(`SKIPPED: no container runtime works here (${tried.join("; ") || "none installed"})\n`);
-  return undefined;
-}
-
-const runtime = findRuntime();
-
-describe.skipIf(runtime === undefined)("a container runtime", () => {
-  it.each(["preserve", "rootless"] as const)("starts the bundle as it is, ownership %s", async (kind) => {
-    if (runtime === undefined) return;
-    const entries: readonly RawEntry[] = [
-      ...base,
-      { name: "bin/", type: "5" },
-      { name: "bin/busybox", data: readFileSync("/usr/bin/busybox"), mode: 0o755 },
-    ];
-    const user = kind === "preserve" ? { User: "app" } : {};
-    await bundle({ config: { Entrypoint: ["/bin/busybox", "sh", "-c"], Cmd: ["echo $(id -u):$(id -g) $PWD"], ...user } }, entries, {
-      ownership: { kind },
-    });
-    mkdirSync(folder.path("state"));
-    const started = spawnSync(
-      runtime.program,
-      ["--root", folder.path("state"), ...runtime.args, "--bundle", folder.path("out"), `ociseal-test-${process.pid}-${kind}`],
-      { encoding: "utf8" },
-    );
-    expect([started.status, started.stdout, started.stderr]).toEqual([0, kind === "preserve" ? "1000:1001 /\n" : "0:0 /\n", ""]);
-  });
+describe.each(["runc", "crun"] as const)("a bundle started by %s", (name) => {
+  it.skipIf(missing("busybox-static", busyboxProgram()) || missingRuntime(name)).each(["preserve", "rootless"] as const)(
+    "runs as it is, ownership %s",
+    async (kind) => {
+      const entries: readonly RawEntry[] = [
+        ...base,
+        { name: "bin/", type: "5" },
+        { name: "bin/busybox", data: readFileSync(busyboxProgram() ?? ""), mode: 0o755 },
+      ];
+      const user = kind === "preserve" ? { User: "app" } : {};
+      await bundle({ config: { Entrypoint: ["/bin/busybox", "sh", "-c"], Cmd: ["echo $(id -u):$(id -g) $PWD"], ...user } }, entries, {
+        ownership: { kind },
+      });
+      const started = startedBy(name, folder.path("out"), folder.path("state"));
+      expect(started).toMatchObject({ status: 0, stdout: kind === "preserve" ? "1000:1001 /\n" : "0:0 /\n", stderr: "" });
+    },
+  );
 });
