@@ -1,8 +1,8 @@
 /** Compiles src and cli into dist and bundles the command line, only when something changed since the last time. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { bundleCommandLine } from "./bundle.ts";
+import { bundleCommandLine, consolePage } from "./bundle.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const stamp = join(root, "dist/.built");
@@ -26,6 +26,7 @@ if (!existsSync(stamp) || statSync(stamp).mtimeMs < since) {
     cwd: root,
     stdio: ["ignore", 2, 2],
   });
+  cpSync(join(root, consolePage), join(next, consolePage), { recursive: true });
   await bundleCommandLine(root, join(next, "bundle"));
   for (const name of readdirSync(join(root, "dist"))) if (name !== ".next") rmSync(join(root, "dist", name), { recursive: true });
   for (const name of readdirSync(next)) renameSync(join(next, name), join(root, "dist", name));

@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { rolldown } from "rolldown";
+import { rolldown, type Plugin } from "rolldown";
 
 interface Manifest {
   readonly name?: string;
@@ -22,6 +22,25 @@ export function optionalPeers(root: string): readonly RegExp[] {
   return Object.keys(manifestIn(root).peerDependencies ?? {}).map((name) => new RegExp(`^${name.replaceAll(/[/.@-]/g, "\\$&")}(/|$)`));
 }
 
+/** Where the files of the console's page lie; the library reads them there, a bundle holds them itself. */
+export const consolePage = "src/kbs/console/page";
+
+/** Puts the texts of the console's page in place of the module that reads them from its folder. */
+export function withConsolePage(root: string): Plugin {
+  const folder = join(root, consolePage);
+  return {
+    name: "console page",
+    load: (id) => {
+      if (!/src\/kbs\/console\/page-files\.[jt]s$/.test(id.replaceAll("\\", "/"))) return undefined;
+      const texts = Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), "utf8")]));
+      return {
+        code: `const texts = new Map(Object.entries(${JSON.stringify(texts)}));\nexport function readPageFile(name) { return texts.get(name); }`,
+        moduleType: "js",
+      };
+    },
+  };
+}
+
 /** Writes the bundle into a folder of its own. `main.js` is the entry; the cipher threads' module lies beside it, where threads.ts looks for it. */
 export async function bundleCommandLine(root: string, folder: string): Promise<void> {
   const build = await rolldown({
@@ -29,6 +48,7 @@ export async function bundleCommandLine(root: string, folder: string): Promise<v
     input: { main: join(root, "cli/main.ts"), "thread-main": join(root, "src/cipher/thread-main.ts") },
     platform: "node",
     external: [...optionalPeers(root)],
+    plugins: [withConsolePage(root)],
     // Our modules do nothing when loaded but define things, so what a command does not use of a room is left out.
     treeshake: { moduleSideEffects: (id) => id.includes("/node_modules/") },
     logLevel: "warn",

@@ -83,6 +83,7 @@ function runtimeOf(text: string): string {
 
 const gates: readonly Gate[] = [
   { name: "types (tsc)", run: () => tool("typescript/bin/tsc", "-p", "tsconfig.json") },
+  { name: "types of the console page (tsc)", run: () => tool("typescript/bin/tsc", "-p", "tsconfig.page.json") },
   { name: "lint (oxlint)", run: () => tool("oxlint/bin/oxlint", "--type-aware", "--deny-warnings", ...folders) },
   { name: "format (oxfmt)", run: () => tool("oxfmt/bin/oxfmt", "--check", ".") },
   { name: "unused code (knip)", run: () => tool("knip/bin/knip.js") },

@@ -7,7 +7,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { rolldown, type Plugin } from "rolldown";
-import { optionalPeers } from "./bundle.ts";
+import { optionalPeers, withConsolePage } from "./bundle.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const folder = join(root, "dist/sea");
@@ -43,6 +43,7 @@ const dataUrl = `data:text/javascript;base64,${Buffer.from(thread).toString("bas
 const entry = join(folder, "entry.mjs");
 writeFileSync(entry, `import { main } from "../cli/main.js";\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
+  withConsolePage(root),
   replaced(
     "dist/src/cipher/threads.js",
     threads.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`),

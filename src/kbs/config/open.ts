@@ -64,6 +64,7 @@ export async function openKbsConfig(config: KbsConfig, surroundings: ConfigSurro
     limits: config.limits,
     trustedProxies: config.trustedProxies,
     statuses: config.statuses,
+    console: config.console,
     tokenIssuer: config.tokens.issuer,
     tokenLifetimeSeconds: config.tokens.lifetimeSeconds,
     ...(config.audit === undefined

@@ -52,6 +52,7 @@ export interface KbsConfig {
   readonly limits: Partial<ServerLimits>;
   readonly trustedProxies: readonly string[];
   readonly statuses: "proper" | "trustee";
+  readonly console: "served" | "off";
   readonly roles: Readonly<Record<string, readonly Grant[]>>;
   readonly issuers: readonly IssuerConfig[];
   readonly certificates: readonly CertificateRule[];
@@ -96,6 +97,7 @@ function readConfig(text: string): { readonly config: KbsConfig; readonly proble
     limits: readLimits(root),
     trustedProxies: root.texts("trusted_proxies"),
     statuses: root.word("statuses", ["proper", "trustee"], "first-by-default"),
+    console: root.word("console", ["served", "off"], "first-by-default"),
     roles: readRoles(root),
     issuers: root.sections("issuers").map(readIssuer),
     certificates: root.sections("certificates").map(readCertificate),

@@ -1,5 +1,6 @@
 import type { AuditLog } from "../audit/audit-log.ts";
 import type { RefusalDigest } from "../audit/refusal-digest.ts";
+import type { Activity } from "../console/activity.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import type { ResourceVault } from "../keys/resource-vault.ts";
 import type { SealedRecords } from "../keys/sealed-records.ts";
@@ -45,6 +46,8 @@ export interface ServiceContext {
   readonly refusals: RefusalDigest;
   /** The log behind {@link audit}, where there is one to read. */
   readonly auditLog: AuditLog | undefined;
+  /** What was written to {@link audit} lately, counted. */
+  readonly activity: Activity;
   readonly metrics: ServiceMetrics;
   readonly limits: ServerLimits;
   readonly transport: "tls" | "plain";

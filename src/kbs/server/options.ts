@@ -59,7 +59,9 @@ export interface KbsServerOptions {
   readonly tokenIssuer?: string | undefined;
   /** 300 unless told. */
   readonly tokenLifetimeSeconds?: number | undefined;
-  /** Further routes, e.g. the console. */
+  /** The page for administrators at `/console/`; served unless told. */
+  readonly console?: "served" | "off" | undefined;
+  /** Further routes. */
   readonly routes?: readonly Route[] | undefined;
   readonly log?: Log | undefined;
   readonly now?: (() => Date) | undefined;

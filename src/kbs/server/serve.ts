@@ -1,4 +1,6 @@
 import { defaultRefusalDigestLimits, RefusalDigest } from "../audit/refusal-digest.ts";
+import { Activity } from "../console/activity.ts";
+import { consoleRoutes } from "../console/routes.ts";
 import { Keyring } from "../keys/keyring.ts";
 import { keyringReloadMs } from "../keys/reseal.ts";
 import { ResourceVault } from "../keys/resource-vault.ts";
@@ -126,7 +128,8 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
   const policies = new PolicyStore(records, options.policyEngines ?? []);
   const referenceValues = new ReferenceValues(records);
   const auditLog = options.audit === undefined ? undefined : await openAuditLog(options.audit, { records, tokenKeys, now, log });
-  const audit = options.auditSink ?? auditLog ?? { append: () => Promise.resolve() };
+  const activity = new Activity(auditLog, now);
+  const audit = activity.watch(options.auditSink ?? auditLog ?? { append: () => Promise.resolve() });
   const builtIn = defaultAppraisalPolicy();
   const attestation =
     options.attestation ??
@@ -162,6 +165,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
       now,
     }),
     auditLog,
+    activity,
     metrics: new ServiceMetrics(),
     limits,
     transport: options.tls === undefined ? "plain" : "tls",
@@ -178,6 +182,7 @@ async function listen(options: KbsServerOptions, context: ServiceContext, log: L
     ...keyRoutes(context),
     ...auditRoutes(context),
     ...systemRoutes(context),
+    ...(options.console === "off" ? [] : consoleRoutes(context)),
     ...(options.routes ?? []),
     ...rcarRoutes(context),
   ]);
