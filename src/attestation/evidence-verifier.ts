@@ -5,8 +5,10 @@ import type { CollateralSource } from "./collateral/source.ts";
 import { appraise } from "./policy/appraise.ts";
 import type { AttestationPolicy } from "./policy/schema.ts";
 import { requireAccepted, type VerificationResult } from "./result.ts";
+import type { Finding } from "./findings.ts";
 import { newFindingSink } from "./refuse.ts";
-import type { TrustRoots } from "./trust-roots.ts";
+import { checkWithoutNetwork } from "./local-checks.ts";
+import { builtInRoots, type TrustRoots } from "./trust-roots.ts";
 import { verifyEvidence } from "./verify-evidence.ts";
 
 /** What a server is asked to verify: evidence as RCAR carries it, and what it must bind. */
@@ -56,6 +58,9 @@ async function verifyOne(request: HardwareEvidence, { collateral, roots, policy 
     throw new AttestationError("ERR_EVIDENCE_REFUSED", { message: `evidence of ${request.tee} cannot be verified here` });
   // Evidence that cannot be read goes on without collateral, to be refused for what it is.
   const raw = newFindingSink().attempt(() => evidenceFromJson(request.evidence));
+  const context = { roots: roots ?? builtInRoots(), at: request.now, reportData: request.reportData, atHand: collateral.atHand };
+  const problems = raw === undefined || collateral.reach === "at-hand" ? [] : checkWithoutNetwork(raw, context);
+  if (problems.length > 0) throw refusedFor(tee, problems);
   const bundle = raw === undefined ? undefined : await collateral.find(raw, { now: request.now, signal: request.signal });
   return verifyEvidence({
     evidence: { json: request.evidence },
@@ -80,13 +85,15 @@ function claimsOf(result: VerificationResult, { policy }: HardwareVerifierOption
       ? [verified.detail.eventLog.finding]
       : []),
   ];
-  if (findings.length > 0) {
-    throw new AttestationError("ERR_EVIDENCE_REFUSED", {
-      message: `the ${verified.tee} evidence is refused: ${findings.map(({ message }) => message).join("; ")}`,
-      hint: findings.find(({ hint }) => hint !== undefined)?.hint,
-      details: { findings },
-    });
-  }
+  if (findings.length > 0) throw refusedFor(verified.tee, findings);
   const { report_data: _reportData, init_data: _initData, ...claims } = verified.claims;
   return { claims, reportData: verified.reportData.toString("hex"), initData: verified.initData?.toString("hex") };
+}
+
+function refusedFor(tee: string, findings: readonly Finding[]): AttestationError {
+  return new AttestationError("ERR_EVIDENCE_REFUSED", {
+    message: `the ${tee} evidence is refused: ${findings.map(({ message }) => message).join("; ")}`,
+    hint: findings.find(({ hint }) => hint !== undefined)?.hint,
+    details: { findings },
+  });
 }

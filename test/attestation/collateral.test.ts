@@ -420,6 +420,61 @@ describe("the verifier of a key broker", () => {
     expect(snp.claims).toMatchObject({ reported_tcb_snp: 24, policy_debug_allowed: false });
   });
 
+  it("asks nobody about a quote that no collateral could save", async () => {
+    const { url, asked } = await service(pccs);
+    const verifier = hardwareVerifier({ collateral: vendorCollateral({ intelService: url }), roots });
+    const reportData = Buffer.alloc(48, 3);
+    const good = makeQuote(pki, { reportData });
+    const flipped = (at: number) => Buffer.from(good).fill((good[at] ?? 0) ^ 1, at, at + 1);
+    const stranger = dcapPki();
+    const { pck: expired } = dcapPki({ pck: { notAfter: new Date("2027-02-01T00:00:00Z") } });
+    for (const [quote, code] of [
+      [makeQuote(pki, { reportData: Buffer.alloc(48, 4) }), "REPORT_DATA_MISMATCH"],
+      [flipped(48 + 16), "QUOTE_SIGNATURE_INVALID"],
+      [makeQuote(pki, { reportData, qeReport: (report) => report.fill(7, 320, 352) }), "QE_REPORT_DATA_MISMATCH"],
+      [flipped(good.indexOf("-----BEGIN") + 200), "."],
+      [makeQuote(stranger, { reportData }), "TRUST_ROOT_UNKNOWN"],
+      [makeQuote(pki, { reportData, certification: { type: 5, data: Buffer.from(pem(pki.pck.der)) } }), "CERTIFICATE_CHAIN_MALFORMED"],
+      [makeQuote({ ...pki, pck: expired }, { reportData }), "CERTIFICATE_EXPIRED"],
+    ] as const) {
+      const refused = verifier.verify({ ...request, evidence: { quote: quote.toString("base64"), cc_eventlog: null } });
+      await expect(refused, code).rejects.toMatchObject({
+        code: "ERR_EVIDENCE_REFUSED",
+        details: { findings: expect.arrayContaining([expect.objectContaining({ code: expect.stringMatching(code) })]) },
+      });
+    }
+    expect(asked).toEqual([]);
+    await verifier.verify({ ...request, evidence: { quote: good.toString("base64"), cc_eventlog: null } });
+    expect(asked.length).toBeGreaterThan(3);
+  });
+
+  it("asks nobody about a report that its own VCEK did not sign", async () => {
+    const { url, asked } = await service(kds);
+    const verifier = hardwareVerifier({
+      collateral: vendorCollateral({ amdService: url }),
+      roots: parseTrustRoots([amd.ark]),
+    });
+    const reportData = Buffer.alloc(48, 3);
+    const good = makeReport({ reportData });
+    const certificates = [
+      { cert_type: "VCEK", data: [...amd.vek] },
+      { cert_type: "ASK", data: [...amd.ask] },
+    ];
+    const ask = (report: Buffer) =>
+      verifier.verify({
+        tee: "snp",
+        evidence: { attestation_report: report.toString("base64"), cert_chain: certificates },
+        reportData,
+        now,
+      });
+    for (const report of [makeReport({ reportData: Buffer.alloc(48, 4) }), Buffer.from(good).fill(1, 0x90, 0x91)]) {
+      await expect(ask(report)).rejects.toMatchObject({ code: "ERR_EVIDENCE_REFUSED" });
+    }
+    expect(asked).toEqual([]);
+    await ask(good);
+    expect(asked.length).toBeGreaterThan(0);
+  });
+
   it("refuses what does not hold, what the policy refuses, and a log that does not replay", async () => {
     const collateral = offlineCollateral(importCollateral(json(dcapQvl), { now }));
     const verifier = hardwareVerifier({ collateral, roots });

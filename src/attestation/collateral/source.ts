@@ -12,12 +12,16 @@ import { platformOf } from "./select.ts";
 
 /** Finds the collateral that one piece of evidence needs. Throws `ERR_COLLATERAL_UNAVAILABLE` or `ERR_COLLATERAL_NOT_FOUND`. */
 export interface CollateralSource {
+  /** Whether finding may ask the network: then evidence is checked first, as far as it can be without. */
+  readonly reach: "network" | "at-hand";
+  /** What is there without asking anybody. */
+  readonly atHand: CollateralBundle | undefined;
   find(evidence: RawEvidence, options: { readonly now: Date; readonly signal?: AbortSignal | undefined }): Promise<CollateralBundle>;
 }
 
 /** A bundle at hand, for work without a network. */
 export function offlineCollateral(bundle: CollateralBundle): CollateralSource {
-  return { find: () => Promise.resolve(bundle) };
+  return { reach: "at-hand", atHand: bundle, find: () => Promise.resolve(bundle) };
 }
 
 /** How to reach the vendors. */
@@ -35,6 +39,8 @@ export interface VendorCollateralOptions extends Pick<FetchOptions, "dispatcher"
 export function vendorCollateral(options: VendorCollateralOptions = {}): CollateralSource {
   const { cache = memoryCache(), intelService, amdService, update, bundle, dispatcher, maxWaitMs } = options;
   return {
+    reach: "network",
+    atHand: bundle,
     find: async (evidence, { now, signal }) => {
       const fetch: FetchOptions = { cache, now, signal, dispatcher, maxWaitMs };
       const fetched =

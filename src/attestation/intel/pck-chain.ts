@@ -3,6 +3,7 @@ import { parsePemChain } from "../der/pem.ts";
 import { checkSignature, ecdsaP256Sha256 } from "../der/signatures.ts";
 import { checkValidity, parseCertificate, type Certificate } from "../der/x509.ts";
 import { refuse } from "../refuse.ts";
+import type { TrustRoots } from "../trust-roots.ts";
 import { checkListOf, unknownRoot, type VerifiedIntelCollateral } from "./collateral.ts";
 import { parsePckExtension, type VerifiedPck } from "./pck.ts";
 
@@ -28,6 +29,24 @@ export function verifyPckChain(pem: Uint8Array | string, collateral: VerifiedInt
 
 function verifyChain(pem: string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
   const { root, rootCrl, pckCrl, at, roots } = collateral;
+  const { leaf, intermediate, last, extension } = verifyLinks(pem, { at, roots }, path);
+  if (last.fingerprint !== root.fingerprint) throw unknownRoot(path, roots, [last.fingerprint]);
+  if (rootCrl.revoked.has(intermediate.serial)) {
+    throw refuse("CERTIFICATE_REVOKED", { path: intermediate.path, message: `the root revoked ${intermediate.subjectCommonName}` });
+  }
+  checkListOf(pckCrl, intermediate);
+  if (pckCrl.revoked.has(leaf.serial)) {
+    throw refuse("PCK_REVOKED", { path: leaf.path, message: "the platform's PCK certificate is revoked", actual: leaf.serial });
+  }
+  return { leaf, intermediate, extension };
+}
+
+/** Leaf, intermediate and a root that is trusted, without any list: whether Intel issued the chain, not whether it is still good. */
+export function verifyLinks(
+  pem: string,
+  { at, roots }: { readonly at: number; readonly roots: TrustRoots },
+  path: string,
+): VerifiedPck & { readonly last: Certificate } {
   const ders = parsePemChain(pem, path);
   if (ders.length !== 3)
     throw refuse("CERTIFICATE_CHAIN_MALFORMED", {
@@ -36,19 +55,13 @@ function verifyChain(pem: string, collateral: VerifiedIntelCollateral, path: str
     });
   const [leaf, intermediate, last] = ders.map((der, i) => parseCertificate(der, `${path}[${i}]`));
   if (leaf === undefined || intermediate === undefined || last === undefined) throw unknownRoot(path, roots, []);
-  if (last.fingerprint !== root.fingerprint) throw unknownRoot(path, roots, [last.fingerprint]);
-  checkIntermediate(intermediate, root);
+  if (!roots.intel.has(last.fingerprint)) throw unknownRoot(path, roots, [last.fingerprint]);
+  checkIntermediate(intermediate, last);
   checkLeaf(leaf, intermediate);
+  checkValidity(last, at);
   checkValidity(intermediate, at);
   checkValidity(leaf, at);
-  if (rootCrl.revoked.has(intermediate.serial)) {
-    throw refuse("CERTIFICATE_REVOKED", { path: intermediate.path, message: `the root revoked ${intermediate.subjectCommonName}` });
-  }
-  checkListOf(pckCrl, intermediate);
-  if (pckCrl.revoked.has(leaf.serial)) {
-    throw refuse("PCK_REVOKED", { path: leaf.path, message: "the platform's PCK certificate is revoked", actual: leaf.serial });
-  }
-  return { leaf, intermediate, extension: parsePckExtension(leaf) };
+  return { leaf, intermediate, last, extension: parsePckExtension(leaf) };
 }
 
 function checkIntermediate(intermediate: Certificate, root: Certificate): void {

@@ -93,6 +93,13 @@ function checkPlatform(quote: Quote, { extension }: VerifiedPck, { tcbInfo }: Ve
   }
 }
 
+/** Whether everything in a quote is signed by whom it should be, down from a verified PCK: the quoting enclave, its key, the quote. */
+export function checkQuoteSignatures(quote: Quote, pck: VerifiedPck, sink: FindingSink): void {
+  sink.attempt(() => checkQeSignature(quote, pck));
+  sink.attempt(() => checkQeBinding(quote));
+  sink.attempt(() => checkQuoteSignature(quote));
+}
+
 function checkQeSignature(quote: Quote, { leaf }: VerifiedPck): void {
   const { qeReport, qeReportSignature } = quote.signature;
   if (!verify("sha256", qeReport.raw, { key: leaf.publicKey, dsaEncoding: "ieee-p1363" }, qeReportSignature)) {
