@@ -39,9 +39,10 @@ sea: build
 
 docs: build
 	@$(RUN) scripts/docs.ts
+	@$(RUN) scripts/site.ts
 
 format: install
 	@$(RUN) node_modules/oxfmt/bin/oxfmt .
 
 clean:
-	rm -rf dist .demo .bench coverage
+	rm -rf dist docs-site .demo .bench coverage

@@ -24,7 +24,9 @@ export class ConfigReader {
     this.#value = isObject(value) ? value : {};
   }
 
+  /** Asking for a member makes it known, also where it is absent. */
   has(name: string): boolean {
+    this.#known.add(name);
     return Object.hasOwn(this.#value, name);
   }
 
