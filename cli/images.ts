@@ -73,6 +73,15 @@ export async function withImages<Result>(shell: Shell, flags: RegistryFlags, wor
   return result;
 }
 
+/** Refuses a destination named by digest where the result is made anew each time, so that nobody can know its digest. */
+export function refuseDigest({ name, digest }: OpenedImage): void {
+  if (digest === undefined) return;
+  throw usage(
+    `${formatImageName(name)} demands a digest, and what is written there has a new one each time`,
+    "leave the digest away in the destination",
+  );
+}
+
 /** Refuses numbers that a flag's parser could not read. */
 export function requireNumber(flag: string, value: number | undefined, min: number): void {
   if (value === undefined || (Number.isSafeInteger(value) && value >= min)) return;

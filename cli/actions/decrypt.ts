@@ -1,5 +1,6 @@
 import { parsePlatform } from "../../src/oci/index.ts";
 import { decryptImage } from "../../src/pipeline/index.ts";
+import { checkDigest } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
@@ -31,7 +32,7 @@ export const decrypt: Action<DecryptOptions> = async (shell, [source = "", desti
         {
           from: from.store,
           root,
-          to: { store: to.store, reference: to.reference },
+          to: { store: to.store, reference: to.reference, beforeTag: async (target) => checkDigest(to, target) },
           unwrappers: keys.unwrappers,
           platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
           engine: engineOf(options.engine),

@@ -6,7 +6,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { withImages, type Images, type RegistryFlags } from "../images.ts";
+import { refuseDigest, withImages, type Images, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
 import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
@@ -44,9 +44,10 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
     const { image: from, root } = await images.resolve(source);
     const to = await images.open(destination, mode === "plan" ? "read" : "write").catch((error: unknown) => {
       // A plan may be made for a destination that does not exist yet.
-      if (mode === "plan") return from;
+      if (mode === "plan") return { ...from, digest: undefined };
       throw error;
     });
+    refuseDigest(to);
     const layers = await layerChoice(images, options);
     const signer =
       options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
@@ -66,13 +67,8 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
               const referrers = await origin.carry(to.store, target);
               if (signer === undefined) return;
               signatures = await signer.sign(to.store, to.name, target);
-              await signer.attest(to.store, to.name, target, {
-                source: root,
-                layers: sealed,
-                wrappers,
-                sourceSignatures: origin.signatures,
-                referrers,
-              });
+              const { sealFacts } = await import("../seal-facts.ts");
+              await signer.attest(to.store, to.name, target, { ...sealFacts(root, sealed, wrappers, origin.signatures), referrers });
             },
           },
           cipher,

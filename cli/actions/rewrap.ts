@@ -7,7 +7,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { withImages, type RegistryFlags } from "../images.ts";
+import { refuseDigest, withImages, type RegistryFlags } from "../images.ts";
 import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
 import { prepareRecipients } from "../recipients.ts";
@@ -56,9 +56,10 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
   const report = await withImages(shell, options, async (images) => {
     const { image: from, root } = await images.resolve(name);
     const to = await images.open(destination ?? name, mode === "plan" ? "read" : "write").catch((error: unknown) => {
-      if (mode === "plan") return from;
+      if (mode === "plan") return { ...from, digest: undefined };
       throw error;
     });
+    if (destination !== undefined) refuseDigest(to);
     if (sourceKey !== undefined || sourcePolicy !== undefined) {
       const { verifySource } = await import("../verify-source.ts");
       await verifySource(shell, { store: from.store, name: from.name, root }, { sourceKey, sourcePolicy });
@@ -66,6 +67,13 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     await requireRecipients(from.store, root, remove, shell.signal);
     const signer =
       options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
+    const { noteLeftBehind, renewedFacts, sealToRenew } = await import("../reseal.ts");
+    const named = {
+      ...(sourceKey === undefined ? {} : { key: sourceKey }),
+      ...(sourcePolicy === undefined ? {} : { policy: sourcePolicy }),
+    };
+    const seal = signer === undefined ? undefined : await sealToRenew(shell, { store: from.store, name: from.name, root }, named);
+    if (signer === undefined) await noteLeftBehind(shell, { store: from.store, root });
     const admin = (rotate || serverSide) && mode === "write" ? await connectAdmin(shell, options) : undefined;
     const kbsKeys = rotate || serverSide ? await kbsKeysOf(from.store, root, shell.signal) : new Set<string>();
     const rotation = admin !== undefined && rotate ? await rotateKeys(admin, kbsKeys, shell.signal) : undefined;
@@ -79,8 +87,12 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
           to: {
             store: to.store,
             reference: to.reference,
-            beforeTag: async (target) => {
-              await signer?.sign(to.store, to.name, target);
+            beforeTag: async (target, layers) => {
+              if (signer === undefined) return;
+              await signer.sign(to.store, to.name, target);
+              if (seal === undefined) return;
+              const facts = await renewedFacts({ seal, from: from.store, to: to.store, target, layers }, { signal: shell.signal });
+              await signer.attest(to.store, to.name, target, facts);
             },
           },
           unwrappers: keys.unwrappers,

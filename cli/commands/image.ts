@@ -55,7 +55,10 @@ export function registerImage(program: Command, launcher: Launcher): void {
     .option("--sign-key <file>", "sign the result with this cosign key before its tag moves")
     .option("--strip-history", "remove the build history from the configuration (changes the image ID)")
     .option("--pad", "hide exact layer sizes: pad inside the compressed stream (at most 12 % more)")
-    .option("--convergent <keyfile>", "derive keys from this secret, so that equal layers stay equal for registries to share")
+    .option(
+      "--convergent <keyfile>",
+      "derive keys from this secret, so that equal layers stay equal for registries to share; reads each layer twice",
+    )
     .option("--engine <name>", "node (default) or noble, the portable one")
     .option("--source-signatures <mode>", "keep, drop or require: what becomes of the source's signatures", "drop")
     .option("--source-policy <file>", "policy.json that the source must satisfy before anything is encrypted")

@@ -11,6 +11,7 @@ import {
 } from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import { readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
+import { carryLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { finishImage, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
@@ -89,10 +90,7 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
       const diffId = diffIds[i];
       const key = opened.get(layer);
       if (key === undefined || diffId === undefined) {
-        return work.run(async () => {
-          await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
-          return layer;
-        });
+        return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }));
       }
       const plainType = layer.mediaType.replace(/\+encrypted$/, "");
       return work.run(() =>

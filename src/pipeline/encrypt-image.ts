@@ -1,16 +1,10 @@
 import { CipherThreads, type CipherName, type Engine } from "../cipher/index.ts";
 import type { KeyWrapper } from "../keywrap/index.ts";
 import { isEncryptedLayer, isSealableMediaType } from "../layer/index.ts";
-import {
-  checkManifestSize,
-  isForeignLayerMediaType,
-  mediaTypes,
-  type Descriptor,
-  type ImageManifest,
-  type Platform,
-} from "../oci/index.ts";
+import { checkManifestSize, mediaTypes, type Descriptor, type ImageManifest, type Platform } from "../oci/index.ts";
 import { bytesStream, readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { digestOf, parseJson } from "../bytes/index.ts";
+import { carryLayer, isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
@@ -105,10 +99,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
           transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret, threads, padding }, { signal }),
         );
       }
-      return work.run(async () => {
-        await to.store.push(layer, () => from.fetch(layer, { signal }), { signal });
-        return layer;
-      });
+      return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }));
     });
     reports.push(...plan.report(layers, request));
     if (request.profile !== undefined) requireProfile(layers, request.profile, labelOf(node));
@@ -149,7 +140,7 @@ async function planManifest(request: EncryptRequest, node: ManifestNode, choice:
         const common = { image: labelOf(node), position, source: addressOf(source), result: addressOf(results[position] ?? source) };
         return positions.has(position)
           ? { ...common, outcome: "encrypted", cipher, recipients: wrappers.map(({ name }) => name) }
-          : { ...common, outcome: "kept", reason: "not chosen" };
+          : { ...common, outcome: "kept", reason: isForeignLayer(source) ? "not chosen, plain at its own URL" : "not chosen" };
       }),
   };
 }
@@ -173,8 +164,7 @@ async function checkEncryptable(
       hint: "only image layers can be encrypted; choose the others with --layer",
     });
   }
-  const foreign = isForeignLayerMediaType(layer.mediaType) || (layer.urls ?? []).length > 0;
-  if (foreign && !(await request.from.exists(layer, options))) {
+  if (isForeignLayer(layer) && !(await request.from.exists(layer, options))) {
     throw new PipelineError("ERR_LAYER_FOREIGN", {
       message: `${where} lives at a foreign URL and not in the source, so it cannot be encrypted`,
       hint: "it is public anyway; leave it out with --layer, so that it staying plain is your decision",

@@ -1,6 +1,7 @@
-import { isEncryptedLayer } from "../layer/index.ts";
+import { describeEncryption, isEncryptedLayer } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
+import { isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, readImageTree } from "./image-tree.ts";
 import type { LayerReport } from "./layer-report.ts";
@@ -16,12 +17,20 @@ export interface Destination {
 
 /**
  * Reads back what was written, signs, and moves the name. A destination that lost or changed something is found before
- * anybody can pull it by name. Throws `ERR_POSTCONDITION`.
+ * anybody can pull it by name: manifests come back by the digests that were computed here, and what they say of each
+ * layer must be what was meant. Afterwards the name must be where it was moved. Throws `ERR_POSTCONDITION`.
  */
 export async function finishImage(to: Destination, root: Descriptor, reports: readonly LayerReport[], options: CallOptions): Promise<void> {
   await checkDestination(to.store, root, reports, options);
   await to.beforeTag?.(root, reports);
   await to.store.tag(root, to.reference ?? root.digest, options);
+  if (to.reference === undefined) return;
+  const named = await to.store.resolve(to.reference, options);
+  if (named.digest !== root.digest)
+    throw broken(
+      `${to.reference} of ${to.store.name} points at ${named.digest} (expected ${root.digest})`,
+      "somebody else moved the name meanwhile, or the destination does not let it move; look at it before trying again",
+    );
 }
 
 async function checkDestination(
@@ -30,21 +39,31 @@ async function checkDestination(
   reports: readonly LayerReport[],
   options: CallOptions,
 ): Promise<void> {
-  const tree = await readImageTree({ store, root }, options);
-  const there = new Map(imagesOf(tree).flatMap(({ manifest }) => manifest.layers.map((layer) => [layer.digest, layer] as const)));
+  const images = imagesOf(await readImageTree({ store, root }, options));
+  for (const { manifest } of images)
+    if (!(await store.exists(manifest.config, options)))
+      throw broken(`the configuration ${manifest.config.digest} is not in ${store.name}`);
+  const there = new Map(images.flatMap(({ manifest }) => manifest.layers.map((layer) => [layer.digest, layer] as const)));
   for (const { outcome, position, image, result } of reports) {
     const layer = there.get(result.digest);
     const where = `layer ${position} of ${image} in ${store.name}`;
     if (layer === undefined) throw broken(`${where} is not in any manifest there`);
-    if (outcome === "encrypted" && !isEncryptedLayer(layer)) throw broken(`${where} is not marked as encrypted`);
+    if ((outcome === "encrypted" || outcome === "rewrapped") && !isEncryptedLayer(layer))
+      throw broken(`${where} is not marked as encrypted`);
+    const [problem] = describeEncryption(layer)?.problems ?? [];
+    if (outcome !== "kept" && problem !== undefined) throw broken(`nobody could open ${where}: ${problem.message}`);
     if (outcome === "decrypted" && isEncryptedLayer(layer)) throw broken(`${where} is still marked as encrypted`);
-    if (!(await store.exists(layer, options))) throw broken(`the blob of ${where} is not there`);
+    const elsewhere = outcome === "kept" && isForeignLayer(layer);
+    if (!elsewhere && !(await store.exists(layer, options))) throw broken(`the blob of ${where} is not there`);
   }
 }
 
-function broken(message: string): PipelineError {
+function broken(
+  message: string,
+  hint = "the destination lost or changed content; its tag was not moved, look at the registry before trying again",
+): PipelineError {
   return new PipelineError("ERR_POSTCONDITION", {
     message: `after writing, ${message}`,
-    hint: "the destination lost or changed content; its tag was not moved, look at the registry before trying again",
+    hint,
   });
 }

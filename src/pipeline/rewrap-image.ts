@@ -2,6 +2,7 @@ import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/
 import { describeEncryption, isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
+import { carryLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { finishImage, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
@@ -86,7 +87,7 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
     if (found === undefined) return undefined;
     // In the same repository every blob is there already, so nothing is even asked for.
     if (to.store !== from)
-      for (const blob of [node.manifest.config, ...found.layers]) await to.store.push(blob, () => from.fetch(blob, options), options);
+      for (const blob of [node.manifest.config, ...found.layers]) await carryLayer({ from, to: to.store }, blob, options);
     return { ...node.manifest, layers: found.layers };
   };
   const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, options);

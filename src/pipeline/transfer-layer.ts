@@ -31,18 +31,30 @@ export interface SealTransfer extends SealRequest {
 export async function transferSealed(transfer: LayerTransfer, request: SealTransfer, options: CallOptions): Promise<Descriptor> {
   const { from, to } = transfer;
   const { layer, padding = "none" } = request;
+  let source: "unchecked" | "checked" = request.convergentSecret === undefined ? "checked" : "unchecked";
   return retrying(transfer, layer, options, async () => {
+    if (source === "unchecked") await readWhole(from, layer, options);
+    source = "checked";
     // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
     const sealing = await sealLayer(padding === "padme" ? { ...request, layer: padded(layer) } : request, options);
     const path = padding === "none" ? from.localPath(layer) : undefined;
     if (path !== undefined && stages(to))
       return onDisk(transfer, layer, to, options, (files) => sealFile(sealing, { sourcePath: path, ...files }));
-    const source = await from.fetch(layer, options);
+    const plaintext = await from.fetch(layer, options);
     const pad = padding === "padme" ? [padLayer(layer.mediaType, layer.size)] : [];
-    const ciphertext = compose(source, observed(transfer, layer), ...pad, sealing.stage);
+    const ciphertext = compose(plaintext, observed(transfer, layer), ...pad, sealing.stage);
     const address = await ingest(to, ciphertext, sealing.size, options);
     return sealing.finish(address);
   });
+}
+
+/**
+ * Reads a layer for nothing but its digest. Convergent encryption derives key and nonce from it: if they ever met other
+ * bytes than the digest's, both texts and the key of the MAC would be open. So the bytes are known before the first is
+ * encrypted. Throws `ERR_CONTENT_DIGEST_MISMATCH` and its kin.
+ */
+async function readWhole(from: ContentStore, layer: Descriptor, options: CallOptions): Promise<void> {
+  for await (const _ of await from.fetch(layer, options)) options.signal?.throwIfAborted();
 }
 
 /** What the layer becomes: larger, and of a digest that is known at its end. */
