@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 RUN := sh scripts/with-node.sh
 
-.PHONY: all build demo test test-22 check bench fixtures peers sea docs clean install format
+.PHONY: all build demo test test-22 check bench fuzz fixtures peers sea docs clean install format
 
 all: build
 
@@ -27,6 +27,10 @@ check: build
 
 bench: build
 	@$(RUN) bench/main.ts $(BENCH)
+
+# A minute of mutated inputs for every parser; FUZZ="--seconds 3600 --seed 1 --only Rego" for others.
+fuzz: install
+	@$(RUN) test/fuzz/night.ts $(FUZZ)
 
 peers:
 	@sh scripts/peers.sh

@@ -1,4 +1,3 @@
-import { ToolError } from "../../../src/errors/index.ts";
 import {
   importCollateral,
   parseBundle,
@@ -10,40 +9,29 @@ import {
   recogniseEvidence,
   secureBootOf,
   verifyEvidence,
-} from "../../../src/attestation/index.ts";
-import { parseCertTable } from "../../../src/attestation/amd/cert-table.ts";
-import { parseEndorsementKey } from "../../../src/attestation/amd/vek.ts";
-import { parseRevocationList } from "../../../src/attestation/der/crl.ts";
-import { derOf } from "../../../src/attestation/der/pem.ts";
-import { parseCertificate } from "../../../src/attestation/der/x509.ts";
-import { parsePckExtension } from "../../../src/attestation/intel/pck.ts";
-import { parseQeIdentity } from "../../../src/attestation/intel/qe-identity.ts";
-import { parseTcbInfo } from "../../../src/attestation/intel/tcb-info.ts";
-import { dcapPki, intelCollateral, makeQuote, now, qeIdentityJson, tcbInfoJson } from "../generator/dcap.ts";
-import { eventLog, secureBootEvent } from "../generator/event-log.ts";
-import { pem } from "../generator/pki.ts";
-import { amdPki, makeReport } from "../generator/snp.ts";
-import { mutate, randomSource } from "./mutate.ts";
-
-/** Something that takes foreign bytes, and good bytes to start from. */
-export interface FuzzTarget {
-  readonly name: string;
-  /** Share of the inputs. */
-  readonly weight: number;
-  readonly seeds: readonly Buffer[];
-  readonly run: (input: Buffer) => void;
-}
+} from "../../src/attestation/index.ts";
+import { parseCertTable } from "../../src/attestation/amd/cert-table.ts";
+import { parseEndorsementKey } from "../../src/attestation/amd/vek.ts";
+import { parseRevocationList } from "../../src/attestation/der/crl.ts";
+import { derOf } from "../../src/attestation/der/pem.ts";
+import { parseCertificate } from "../../src/attestation/der/x509.ts";
+import { parsePckExtension } from "../../src/attestation/intel/pck.ts";
+import { parseQeIdentity } from "../../src/attestation/intel/qe-identity.ts";
+import { parseTcbInfo } from "../../src/attestation/intel/tcb-info.ts";
+import { dcapPki, intelCollateral, makeQuote, now, qeIdentityJson, tcbInfoJson } from "../attestation/generator/dcap.ts";
+import { eventLog, secureBootEvent } from "../attestation/generator/event-log.ts";
+import { pem } from "../attestation/generator/pki.ts";
+import { amdPki, makeReport } from "../attestation/generator/snp.ts";
+import { json, text, type FuzzTarget } from "./run.ts";
 
 const unchecked = { kind: "unchecked", reason: "fuzzing" } as const;
 
 /** Every parser of this room and the whole check. */
-export function fuzzTargets(): readonly FuzzTarget[] {
+export function attestationTargets(): readonly FuzzTarget[] {
   const pki = dcapPki();
   const amd = amdPki();
   const turin = amdPki({ product: "Turin" });
   const intel = intelCollateral(pki);
-  const text = (value: string) => Buffer.from(value, "utf8");
-  const json = (value: unknown) => text(JSON.stringify(value));
   const policy = {
     apiVersion: "ociseal/attestation-policy/v1",
     tdx: { mrTd: ["aa".repeat(48)], rtmr: { 1: [] }, eventLog: { secureBoot: true } },
@@ -112,38 +100,4 @@ export function fuzzTargets(): readonly FuzzTarget[] {
       },
     },
   ];
-}
-
-/** One input that ended in something else than a value or an error of ours. */
-export interface FuzzFailure {
-  readonly target: string;
-  readonly error: unknown;
-  readonly input: string;
-}
-
-/** Runs inputs through all targets by weight; deterministic for a seed. Stops at the tenth failure. */
-export function fuzz(options: { readonly inputs: number; readonly seed: number }): {
-  readonly ran: number;
-  readonly failures: readonly FuzzFailure[];
-} {
-  const targets = fuzzTargets();
-  const total = targets.reduce((sum, { weight }) => sum + weight, 0);
-  const random = randomSource(options.seed);
-  const failures: FuzzFailure[] = [];
-  let ran = 0;
-  for (const { name, weight, seeds, run } of targets) {
-    const share = Math.ceil((options.inputs * weight) / total);
-    for (let i = 0; i < share && failures.length < 10; i += 1) {
-      const pick = () => seeds[random.below(seeds.length)] ?? Buffer.alloc(0);
-      const input = mutate(pick(), pick(), random);
-      ran += 1;
-      try {
-        run(input);
-      } catch (error) {
-        if (error instanceof ToolError && error.category !== "internal") continue;
-        failures.push({ target: name, error, input: input.toString("base64") });
-      }
-    }
-  }
-  return { ran, failures };
 }
