@@ -55,7 +55,7 @@ export function usesAttachmentsIn({ attachments }: RegistriesD, scopes: readonly
 }
 
 function parseYaml(
-  parse: (text: string, options: { readonly maxAliasCount: number }) => unknown,
+  parse: (text: string, options: { readonly maxAliasCount: number; readonly logLevel: "error" }) => unknown,
   bytes: Uint8Array | string,
   source: string,
 ): unknown {
