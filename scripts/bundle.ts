@@ -41,11 +41,15 @@ export function withConsolePage(root: string): Plugin {
   };
 }
 
-/** Writes the bundle into a folder of its own. `main.js` is the entry; the cipher threads' module lies beside it, where threads.ts looks for it. */
+/** Writes the bundle into a folder of its own. `main.js` is the entry; the modules of threads lie beside it, where those who start them look. */
 export async function bundleCommandLine(root: string, folder: string): Promise<void> {
   const build = await rolldown({
     cwd: root,
-    input: { main: join(root, "cli/main.ts"), "thread-main": join(root, "src/cipher/thread-main.ts") },
+    input: {
+      main: join(root, "cli/main.ts"),
+      "thread-main": join(root, "src/cipher/thread-main.ts"),
+      "wasm-thread": join(root, "src/policy/wasm/wasm-thread.ts"),
+    },
     platform: "node",
     external: [...optionalPeers(root)],
     plugins: [withConsolePage(root)],

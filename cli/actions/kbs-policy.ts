@@ -1,4 +1,6 @@
 import { parseJson } from "../../src/bytes/index.ts";
+import type { PolicyLanguage } from "../../src/kbs/index.ts";
+import { textOfOpaBundle } from "../../src/policy/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
@@ -8,8 +10,13 @@ import { formatTable } from "../table.ts";
 
 const maxPolicy = 1 << 20;
 
-function languageOf(text: string): "json" | "rego" {
-  return text.trimStart().startsWith("{") ? "json" : "rego";
+/** What a file holds: nobody has to say it, for each begins in its own way. */
+async function readPolicy(file: string): Promise<{ readonly language: PolicyLanguage; readonly text: string }> {
+  const bytes = await readSmallFile(file, "policy", maxPolicy);
+  const bundle = textOfOpaBundle(bytes);
+  if (bundle !== undefined) return { language: "wasm", text: bundle };
+  const text = bytes.toString("utf8");
+  return { language: text.trimStart().startsWith("{") ? "json" : "rego", text };
 }
 
 export const policySet: Action<KbsOptions & { readonly id: string; readonly resources?: string; readonly dryRun?: boolean }> = async (
@@ -17,11 +24,10 @@ export const policySet: Action<KbsOptions & { readonly id: string; readonly reso
   [file = ""],
   options,
 ) => {
-  const text = (await readSmallFile(file, "policy", maxPolicy)).toString("utf8");
-  const language = languageOf(text);
+  const { language, text } = await readPolicy(file);
   const { id, resources } = options;
   // What the service would refuse is told before anything is sent, with the place in the text.
-  policyEngines.find((engine) => engine.language === language)?.compileRelease(text, id);
+  await policyEngines.find((engine) => engine.language === language)?.compileRelease(text, id);
   if (options.dryRun !== true)
     await withAdmin(shell, options, ({ policies }) => policies.put({ id, language, text, resources, signal: shell.signal }));
   await shell.result(`${options.dryRun === true ? "would set" : "set"} policy ${id} (${language}) on ${resources ?? "all resources"}`, {
@@ -77,11 +83,9 @@ export const policyEvaluate: Action<KbsOptions & { readonly claims?: string; rea
 };
 
 export const attestationSet: Action<KbsOptions & { readonly id: string }> = async (shell, [file = ""], options) => {
-  const text = (await readSmallFile(file, "policy", maxPolicy)).toString("utf8");
+  const { language, text } = await readPolicy(file);
   const { id } = options;
-  await withAdmin(shell, options, ({ attestationPolicies }) =>
-    attestationPolicies.put({ id, language: languageOf(text), text, signal: shell.signal }),
-  );
+  await withAdmin(shell, options, ({ attestationPolicies }) => attestationPolicies.put({ id, language, text, signal: shell.signal }));
   await shell.result(`set appraisal policy ${id}`, { id });
 };
 

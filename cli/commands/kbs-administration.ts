@@ -61,7 +61,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
   const policy = kbs.command("policy").description("who may have which resource under which attested claims");
   const load = async () => import("../actions/kbs-policy.ts");
   withAdmin(policy.command("set <file>"))
-    .description("upload a resource policy: JSON, or Rego as Trustee's clients write it")
+    .description("upload a resource policy: JSON, Rego as Trustee's clients write it, or a bundle that OPA compiled to WebAssembly")
     .option("--id <id>", "its name; resource-policy is the one that Trustee knows", "resource-policy")
     .option("--resources <pattern>", "the resources it governs, for example default/app-key/*; all unless told")
     .option("--dry-run", "compile it here, and send nothing")
@@ -89,7 +89,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
 
   const attestation = policy.command("attestation").description("how evidence is appraised");
   withAdmin(attestation.command("set <file>"))
-    .description("upload an appraisal policy")
+    .description("upload an appraisal policy: Rego, or a bundle that OPA compiled to WebAssembly")
     .option("--id <id>", "default_cpu or default_gpu", "default_cpu")
     .addHelpText("after", examples("  ociseal kbs policy attestation set appraisal.rego --admin-token token"))
     .action(launcher.launch(async () => (await load()).attestationSet));

@@ -10,6 +10,10 @@ export const policyErrors = {
     summary:
       "A policy could not be evaluated to the end: rules contradict each other, a function got a wrong value, or a limit was reached.",
   },
+  ERR_POLICY_ENGINE_MISSING: {
+    category: "usage",
+    summary: "A compiled policy needs an optional package that is not installed.",
+  },
 } as const satisfies ErrorTable;
 
 export class PolicyError extends ToolError<keyof typeof policyErrors> {

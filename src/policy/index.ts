@@ -3,12 +3,13 @@ export { policyErrors, PolicyError } from "./errors.ts";
 export { compileJsonPolicy, type JsonPolicy } from "./json/compile.ts";
 export { matchesPath } from "./path-pattern.ts";
 export type { PolicyOutcome, PolicyQuestion } from "./question.ts";
+export type { AppraisalOutcome, AppraisalQuestion, TrustClaims } from "./appraisal.ts";
+export { compileRegoAppraisal, compileRegoRelease, type RegoAppraisalPolicy, type RegoReleasePolicy } from "./rego/compile.ts";
 export {
-  compileRegoAppraisal,
-  compileRegoRelease,
-  type AppraisalOutcome,
-  type AppraisalQuestion,
-  type RegoAppraisalPolicy,
-  type RegoReleasePolicy,
-  type TrustClaims,
-} from "./rego/compile.ts";
+  digestOfOpaBundle,
+  textOfOpaBundle,
+  wasmPolicies,
+  type WasmAppraisalPolicy,
+  type WasmPolicies,
+  type WasmReleasePolicy,
+} from "./wasm/compile.ts";

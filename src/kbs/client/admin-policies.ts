@@ -1,5 +1,6 @@
 import { encodeBase64, encodeBase64Url } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
+import type { PolicyLanguage } from "../policies/policy-store.ts";
 import { protocolPrefix } from "../protocol/messages.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
 import { expectOk, isOurs, malformedAnswer, type AdminCall } from "./admin-call.ts";
@@ -20,7 +21,8 @@ export interface PolicyView {
 export interface PolicyUploadRequest extends CallOptions {
   /** `resource-policy` is the one that Trustee knows; appraisal policies are `default_cpu`, `default_gpu`. */
   readonly id: string;
-  readonly language: "rego" | "json";
+  readonly language: PolicyLanguage;
+  /** For `wasm`, the base64 of a bundle that OPA compiled. */
   readonly text: string;
   /** A path pattern; everything unless told. For release policies. */
   readonly resources?: string | undefined;

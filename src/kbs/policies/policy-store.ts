@@ -5,8 +5,10 @@ import { isObject } from "../protocol/shape.ts";
 import { matchesPath } from "../../policy/index.ts";
 import { digestOfText } from "./default-release.ts";
 
-/** The languages in which policies are uploaded. */
-export type PolicyLanguage = "rego" | "json";
+/** The languages in which policies are uploaded; `wasm` is the base64 of what OPA compiled. */
+export const policyLanguages = ["rego", "json", "wasm"] as const;
+
+export type PolicyLanguage = (typeof policyLanguages)[number];
 
 /** What a policy governs: releases of resources, or the appraisal of a class of devices. */
 export type PolicyPurpose = "release" | "appraisal";
@@ -17,9 +19,11 @@ export type PolicyPurpose = "release" | "appraisal";
  */
 export interface PolicyEngine {
   readonly language: PolicyLanguage;
-  compileRelease(text: string, id: string): ResourcePolicy;
+  compileRelease(text: string, id: string): ResourcePolicy | Promise<ResourcePolicy>;
   /** Left out by languages that cannot appraise. */
-  readonly compileAppraisal?: ((text: string, id: string) => AttestationPolicy) | undefined;
+  readonly compileAppraisal?: ((text: string, id: string) => AttestationPolicy | Promise<AttestationPolicy>) | undefined;
+  /** `sha256:` of a text whose digest is not that of its characters. */
+  readonly digestOf?: ((text: string) => string) | undefined;
 }
 
 /** A policy as the index knows it. */
@@ -74,15 +78,15 @@ export class PolicyStore {
   }
 
   /** Compiles without storing; the digest of the text. Throws as {@link put}. */
-  check(upload: PolicyUpload): string {
+  async check(upload: PolicyUpload): Promise<string> {
     checkUpload(upload);
-    this.#compile(upload);
-    return digestOfText(upload.text);
+    await this.#compile(upload);
+    return this.#digestOf(upload);
   }
 
   /** Compiles, then stores. Throws `ERR_KBS_REQUEST_REFUSED` and what the engine throws; then nothing changed. */
   async put(upload: PolicyUpload, by: { readonly subject: string; readonly now: Date }): Promise<PolicyRow> {
-    const digest = this.check(upload);
+    const digest = await this.check(upload);
     const { text, ...rest } = upload;
     // The text first, under its digest: the index never names a text that is not there.
     await this.#records.write(textRecord(digest), { text }, { kind: "any" });
@@ -140,7 +144,7 @@ export class PolicyStore {
     const key = `${row.id}\0${row.language}\0${row.digest}`;
     let compiled = this.#appraisals.get(key);
     if (compiled === undefined) {
-      compiled = this.#engine(row.language).compileAppraisal?.(await this.#textOf(row), row.id);
+      compiled = await this.#engine(row.language).compileAppraisal?.(await this.#textOf(row), row.id);
       if (compiled === undefined) throw refused(`policies in ${row.language} cannot appraise`);
       keep(this.#appraisals, key, compiled);
     }
@@ -151,7 +155,7 @@ export class PolicyStore {
     const key = `${row.id}\0${row.language}\0${row.digest}`;
     let compiled = this.#compiled.get(key);
     if (compiled === undefined) {
-      compiled = this.#engine(row.language).compileRelease(await this.#textOf(row), row.id);
+      compiled = await this.#engine(row.language).compileRelease(await this.#textOf(row), row.id);
       keep(this.#compiled, key, compiled);
     }
     return compiled;
@@ -164,15 +168,20 @@ export class PolicyStore {
   async #textOf(row: PolicyRow): Promise<string> {
     const document = await this.#records.read(textRecord(row.digest));
     const text = isObject(document?.value) ? document.value["text"] : undefined;
-    if (typeof text !== "string" || digestOfText(text) !== row.digest) throw corrupt(`the text of the policy ${row.id} is gone or damaged`);
+    if (typeof text !== "string" || this.#digestOf({ language: row.language, text }) !== row.digest)
+      throw corrupt(`the text of the policy ${row.id} is gone or damaged`);
     return text;
   }
 
-  #compile(upload: PolicyUpload): void {
+  async #compile(upload: PolicyUpload): Promise<void> {
     const engine = this.#engine(upload.language);
-    if (upload.purpose === "release") engine.compileRelease(upload.text, upload.id);
+    if (upload.purpose === "release") await engine.compileRelease(upload.text, upload.id);
     else if (engine.compileAppraisal === undefined) throw refused(`policies in ${upload.language} cannot appraise`);
-    else engine.compileAppraisal(upload.text, upload.id);
+    else await engine.compileAppraisal(upload.text, upload.id);
+  }
+
+  #digestOf({ language, text }: Pick<StoredPolicy, "language" | "text">): string {
+    return (this.#engine(language).digestOf ?? digestOfText)(text);
   }
 
   #engine(language: PolicyLanguage): PolicyEngine {
@@ -234,9 +243,9 @@ function parseIndex(value: unknown): readonly PolicyRow[] {
 function parseRow(value: unknown): PolicyRow {
   const damaged = corrupt(`the record ${indexRecord} has a damaged row`);
   if (!isObject(value)) throw damaged;
-  const { id, purpose, language, resources, digest, createdAt, createdBy, version } = value;
-  if (typeof id !== "string" || (purpose !== "release" && purpose !== "appraisal") || (language !== "rego" && language !== "json"))
-    throw damaged;
+  const { id, purpose, resources, digest, createdAt, createdBy, version } = value;
+  const language = policyLanguages.find((known) => known === value["language"]);
+  if (typeof id !== "string" || (purpose !== "release" && purpose !== "appraisal") || language === undefined) throw damaged;
   if (typeof resources !== "string" || typeof digest !== "string" || typeof version !== "number") throw damaged;
   if (typeof createdAt !== "string" || typeof createdBy !== "string") throw damaged;
   return { id, purpose, language, resources, digest, createdAt, createdBy, version };

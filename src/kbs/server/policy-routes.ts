@@ -2,7 +2,7 @@ import { decodeBase64Url, parseJson } from "../../bytes/index.ts";
 import { protocolPrefix } from "../protocol/messages.ts";
 import { formatResourcePath, parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
-import type { PolicyLanguage, PolicyPurpose, PolicyRow, PolicyUpload } from "../policies/policy-store.ts";
+import { policyLanguages, type PolicyPurpose, type PolicyRow, type PolicyUpload } from "../policies/policy-store.ts";
 import type { AdminIdentity } from "../tokens/admin-tokens.ts";
 import { covers } from "../tokens/grants.ts";
 import { requireRight } from "./admin-access.ts";
@@ -74,16 +74,17 @@ async function putTrusteeAppraisal(context: ServiceContext, call: Call): Promise
   });
 }
 
-/** `{"language": "rego" | "json", "resources"?: "default/image-key/**", "policy": "<text>"}`. */
+/** `{"language": "rego" | "json" | "wasm", "resources"?: "default/image-key/**", "policy": "<text>"}`. */
 async function put(context: ServiceContext, call: Call, purpose: PolicyPurpose, parameters: Parameters): Promise<Reply> {
   const id = parameters["id"] ?? "";
   return store(context, call, { purpose, id }, async () => {
     const body = await jsonBody(call, ["language", "resources", "policy"], maxBodyBytes);
-    const { language, resources = "**", policy } = body;
-    if (language !== "rego" && language !== "json") throw new Refusal("request-malformed", "language is rego or json");
+    const { resources = "**", policy } = body;
+    const language = policyLanguages.find((known) => known === body["language"]);
+    if (language === undefined) throw new Refusal("request-malformed", `language is ${policyLanguages.join(" or ")}`);
     if (typeof policy !== "string" || typeof resources !== "string")
       throw new Refusal("request-malformed", "policy and resources are texts");
-    return { id, purpose, language: language satisfies PolicyLanguage, resources, text: policy };
+    return { id, purpose, language, resources, text: policy };
   });
 }
 
@@ -100,7 +101,7 @@ async function store(
     note.resource = request.id;
     requireRight(identity, "policy:write", request.id);
     await requireReach(context, identity, request.purpose, request.id, request.resources);
-    note.policy = `${request.id} ${context.policies.check(request)}`;
+    note.policy = `${request.id} ${await context.policies.check(request)}`;
     return async () => {
       const stored = await context.policies.put(request, { subject: identity.subject, now: context.now() });
       note.version = stored.version;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { ToolError } from "../../errors/index.ts";
-import { PolicyError } from "../errors.ts";
+import { appraisalOf, unusable, type AppraisalOutcome, type AppraisalQuestion } from "../appraisal.ts";
 import type { PolicyOutcome, PolicyQuestion } from "../question.ts";
 import type { Purpose } from "./check.ts";
 import { Evaluation, newBudget } from "./evaluate.ts";
@@ -8,13 +8,10 @@ import { fromJson, toJson } from "./json.ts";
 import { malformed } from "./place.ts";
 import { compileProgram } from "./program.ts";
 import type { Program } from "./syntax.ts";
-import { RegoObject, typeOf, type Budget, type Value } from "./values.ts";
+import { RegoObject, typeOf, type Value } from "./values.ts";
 
 /** Texts above this are refused. */
 const maxBytes = 256 * 1024;
-const maxExtensions = 100;
-/** They travel in a token, in a header. */
-const maxExtensionsLength = 32 * 1024;
 
 /** A resource policy in Rego, compiled. */
 export interface RegoReleasePolicy {
@@ -28,26 +25,6 @@ export interface RegoReleasePolicy {
   evaluate(question: PolicyQuestion): PolicyOutcome;
 }
 
-/** What an attestation policy is asked: the evidence of one device. */
-export interface AppraisalQuestion {
-  /** `{ "<tee>": claims, report_data, init_data, runtime_data_claims, init_data_claims }`. */
-  readonly input: Readonly<Record<string, unknown>>;
-  readonly now: Date;
-  /** A stored reference value, `undefined` when there is none. */
-  referenceValue(name: string): unknown;
-}
-
-/** Claims of AR4SI, with their values. */
-export type TrustClaims = Readonly<Partial<Record<(typeof trustClaimNames)[number], number>>>;
-
-export interface AppraisalOutcome {
-  readonly vector: TrustClaims;
-  /** Which claims are not affirming; sentences. */
-  readonly reasons: readonly string[];
-  /** By name. Empty when the policy has no rule `extensions`. */
-  readonly extensions: Readonly<Record<string, unknown>>;
-}
-
 /** An attestation policy in Rego, compiled. */
 export interface RegoAppraisalPolicy {
   readonly id: string;
@@ -56,18 +33,6 @@ export interface RegoAppraisalPolicy {
   /** The claims of `data.policy.trust_claims`. Throws `ERR_POLICY_FAILED` for whatever is no set of claims. */
   appraise(question: AppraisalQuestion): AppraisalOutcome;
 }
-
-/** Source: RATS AR4SI, section 2.3. */
-const trustClaimNames = [
-  "instance-identity",
-  "configuration",
-  "executables",
-  "file-system",
-  "hardware",
-  "runtime-opaque",
-  "storage-opaque",
-  "sourced-data",
-] as const;
 
 /**
  * Compiles a resource policy in the subset of Rego that Trustee's policies need. Whatever it does not understand it
@@ -130,49 +95,11 @@ function appraise(program: Program, question: AppraisalQuestion): AppraisalOutco
     budget,
     referenceValue: (name) => fromJson(question.referenceValue(name) ?? null, budget),
   });
-  const vector = vectorOf(evaluation.rule("trust_claims"), budget);
-  const reasons = Object.entries(vector).flatMap(([claim, value]) =>
-    isAffirming(value) ? [] : [`the policy gives ${claim} the value ${value}`],
+  const claims = evaluation.rule("trust_claims");
+  if (claims !== undefined && !(claims instanceof RegoObject)) throw unusable(`trust_claims is ${typeOf(claims)}, expected an object`);
+  const extensions = evaluation.rule("extensions");
+  return appraisalOf(
+    claims === undefined ? undefined : toJson(claims, budget),
+    extensions === undefined ? undefined : toJson(extensions, budget),
   );
-  return { vector, reasons, extensions: extensionsOf(evaluation.rule("extensions"), budget) };
-}
-
-function vectorOf(claims: Value | undefined, budget: Budget): TrustClaims {
-  if (!(claims instanceof RegoObject))
-    throw unusable(`trust_claims is ${claims === undefined ? "undefined" : typeOf(claims)}, expected an object`);
-  const entries = claims.sorted(budget).map(([key, value]) => {
-    const name = trustClaimNames.find((known) => known === key);
-    if (name === undefined) throw unusable("trust_claims has a member that is no claim");
-    if (typeof value !== "number" || !Number.isInteger(value) || value < -128 || value > 127)
-      throw unusable(`the claim ${name} is no integer of -128 to 127`);
-    return [name, value] as const;
-  });
-  if (entries.length === 0) throw unusable("trust_claims has no claim");
-  return Object.fromEntries(entries);
-}
-
-/** `none` says nothing against a device. Source: EAR, section 3.2. */
-function isAffirming(value: number): boolean {
-  return value >= -32 && value <= 31;
-}
-
-/** `[{ name, key, value }]`; tokens in JSON use the name. */
-function extensionsOf(extensions: Value | undefined, budget: Budget): Readonly<Record<string, unknown>> {
-  if (extensions === undefined) return {};
-  const list = toJson(extensions, budget);
-  if (JSON.stringify(list).length > maxExtensionsLength)
-    throw unusable(`extensions have at most ${maxExtensionsLength} characters as JSON`);
-  if (!Array.isArray(list) || list.length > maxExtensions) throw unusable(`extensions is no array of at most ${maxExtensions}`);
-  const entries = list.map((extension: unknown) => {
-    const { name, key, value } = typeof extension === "object" && extension !== null ? (extension as Record<string, unknown>) : {};
-    if (typeof name !== "string" || !Number.isInteger(key) || value === undefined)
-      throw unusable("an extension has a name, an integer as key and a value");
-    return [name, value] as const;
-  });
-  if (new Set(entries.map(([name]) => name)).size !== entries.length) throw unusable("two extensions have one name");
-  return Object.fromEntries(entries);
-}
-
-function unusable(message: string): PolicyError {
-  return new PolicyError("ERR_POLICY_FAILED", { message: `the policy's answer is not usable: ${message}` });
 }
