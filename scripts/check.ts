@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { missingEntries } from "./complete-lock.ts";
+import { audit, billOfMaterials, licences } from "./package-gates.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const modules = join(root, "node_modules");
@@ -93,6 +94,9 @@ const gates: readonly Gate[] = [
     run: () => tool("@arethetypeswrong/cli/dist/index.js", "--pack", ".", "--profile", "esm-only", "--format", "ascii"),
   },
   { name: "lock file", run: lockFile },
+  { name: "bill of materials (npm sbom)", run: () => billOfMaterials(root) },
+  { name: "licences", run: () => licences(root) },
+  { name: "known vulnerabilities (npm audit)", run: () => audit(root) },
   { name: "pack, install, run", run: packInstallRun },
 ];
 
