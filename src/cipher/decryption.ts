@@ -1,5 +1,6 @@
 import { createHmac } from "node:crypto";
-import { compose, equalBytes, type ByteStage, type ByteStream } from "../bytes/index.ts";
+import { compose, equalBytes, type ByteStage, type ByteStream, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
+import { InternalError } from "../errors/index.ts";
 import { macMismatch, tagSegments } from "./ctr-segments.ts";
 import { CipherError, trailing, truncated } from "./errors.ts";
 import { deriveChunkKeys, deriveSegmentKey, type ChunkKeys } from "./kdf.ts";
@@ -7,8 +8,9 @@ import type { Engine } from "./names.ts";
 import { checkPrivateOptions, checkPublicOptions, nonceOf, segmentTagsOf, type PrivateOptions, type PublicOptions } from "./options.ts";
 import type { TransformPlan } from "./plan.ts";
 import { chunkLayout, plaintextSize, segmentLength } from "./sizes.ts";
-import { planStage } from "./stages.ts";
+import { planStage, type StageRequest } from "./stages.ts";
 import { threadsFor, type CipherThreads } from "./threads.ts";
+import type { Compression } from "./uncompressed.ts";
 
 const { commitmentSize, headerSize, plainChunk, saltSize, sealedChunk } = chunkLayout;
 
@@ -20,6 +22,16 @@ export interface ByteRange {
 
 /** Opens a blob, or exactly the bytes of a range of it; each call reads it anew. The stream is ended by whom it is given to. */
 export type BlobOpener = (range?: ByteRange) => Promise<ByteStream>;
+
+/** What is to be computed of the plaintext on its way, beside the cipher, and judged before its last bytes leave. */
+export interface PlaintextWatch {
+  /** SHA-256 when not given. */
+  readonly algorithm?: DigestAlgorithm | undefined;
+  /** Where given: also the digest of what the plaintext uncompresses to. */
+  readonly compression?: Compression | undefined;
+  /** What it throws ends the plaintext. */
+  readonly check: (found: { readonly digest: Digest; readonly uncompressed: Digest | undefined }) => void;
+}
 
 export interface DecryptionRequest {
   readonly publicOptions: PublicOptions;
@@ -41,8 +53,8 @@ export interface LayerDecryption {
    * so it is read once to verify and once to decrypt; the second reading is checked piece by piece against the first.
    */
   readonly passes: 1 | 2;
-  /** The whole plaintext. Stream errors: `ERR_CIPHER_*` of category integrity. */
-  open(source: BlobOpener): Promise<ByteStream>;
+  /** The whole plaintext. Stream errors: `ERR_CIPHER_*` of category integrity, and what the watch throws. */
+  open(source: BlobOpener, watch?: PlaintextWatch): Promise<ByteStream>;
   /** A part of the plaintext, reading only what is needed. Throws `ERR_CIPHER_RANGE`. */
   openRange(source: BlobOpener, range: ByteRange): Promise<ByteStream>;
   /** For the file path of this room. */
@@ -94,7 +106,12 @@ function chunkDecryption(request: DecryptionRequest): LayerDecryption {
     plaintextSize: size,
     passes: 1,
     plan: { headerSize, ciphertextSize, afterHeader, verified: "each-piece" },
-    open: async (source) => compose(await source(), exactly(ciphertextSize), afterHead(headerSize, afterHeader, threads)),
+    open: async (source, watch) =>
+      compose(
+        await source(),
+        exactly(ciphertextSize),
+        afterHead(headerSize, (head) => watched(afterHeader(head), watch, threads)),
+      ),
     async openRange(source, range) {
       checkRange(range, size);
       const { key, baseNonce } = open(await readHead(source));
@@ -156,13 +173,10 @@ function ctrDecryption(request: DecryptionRequest): LayerDecryption {
             verified: "at-end",
           }
         : { headerSize: 0, ciphertextSize: blobSize, afterHeader: () => planFrom(0, published, mac), verified: "each-piece" },
-    async open(source) {
+    async open(source, watch) {
       const tags = published ?? (verified ??= await verify(source));
-      return compose(
-        await source(),
-        exactly(blobSize),
-        planStage({ plan: planFrom(0, tags, published === undefined ? undefined : mac), threads }),
-      );
+      const plan = planFrom(0, tags, published === undefined ? undefined : mac);
+      return compose(await source(), exactly(blobSize), planStage(watched(plan, watch, threads)));
     },
     async openRange(source, range) {
       checkRange(range, size);
@@ -176,8 +190,23 @@ function ctrDecryption(request: DecryptionRequest): LayerDecryption {
   };
 }
 
+function watched(plan: TransformPlan, watch: PlaintextWatch | undefined, threads: CipherThreads | undefined): StageRequest {
+  if (watch === undefined) return { plan, threads };
+  const { algorithm = "sha256", compression } = watch;
+  // diff_ids are SHA-256 whatever names the blob.
+  const same = compression === "none" && algorithm === "sha256";
+  return {
+    plan: { ...plan, hashOutput: { algorithm }, uncompress: same ? undefined : compression },
+    threads,
+    settle({ outputDigest: digest, uncompressed }) {
+      if (digest === undefined) throw new InternalError({ message: "a layer was decrypted without the digest that was asked for" });
+      watch.check({ digest, uncompressed: same ? digest : uncompressed });
+    },
+  };
+}
+
 /** Takes the first bytes of a blob for itself; what they say decides how the rest is transformed. */
-function afterHead(size: number, next: (head: Uint8Array) => TransformPlan, threads: CipherThreads | undefined): ByteStage {
+function afterHead(size: number, next: (head: Uint8Array) => StageRequest): ByteStage {
   return async function* (source) {
     const head = Buffer.alloc(size);
     let held = 0;
@@ -192,8 +221,7 @@ function afterHead(size: number, next: (head: Uint8Array) => TransformPlan, thre
         held += taken;
         if (taken < value.length) beyond = value.subarray(taken);
       }
-      const plan = next(head.subarray(0, held));
-      yield* planStage({ plan, threads })(continued(beyond, rest));
+      yield* planStage(next(head.subarray(0, held)))(continued(beyond, rest));
     } finally {
       await rest.return?.();
     }

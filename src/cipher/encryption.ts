@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { ByteStage } from "../bytes/index.ts";
+import type { ByteStage, ContentAddress } from "../bytes/index.ts";
 import { InternalError } from "../errors/index.ts";
 import { CipherError } from "./errors.ts";
 import { deriveChunkKeys, deriveConvergent, deriveConvergentCtr, type ConvergentRequest } from "./kdf.ts";
@@ -33,6 +33,8 @@ export interface LayerEncryption {
   readonly stage: ByteStage;
   /** The public options; of a CTR layer only after its last byte. */
   publicOptions(): PublicOptions;
+  /** The blob's SHA-256 and size, after the last byte of {@link stage}; only where it is computed beside the cipher. */
+  readonly ciphertextAddress: (() => ContentAddress) | undefined;
   /** For the file path of this room: claims the one use, and takes what the transform knew at its end. */
   readonly claim: () => SealPlan;
   readonly settle: (results: TransformResults) => void;
@@ -77,10 +79,19 @@ export function newEncryption(request: EncryptionRequest): LayerEncryption {
     claim,
     settle,
     publicOptions: () => prepared.publicOptions(state === "done" ? results : undefined),
+    ciphertextAddress:
+      plaintextSize !== undefined && hashedByRunner(prepared.plan)
+        ? () => {
+            if (results.outputDigest === undefined)
+              throw new InternalError({ message: "the address of an encrypted layer was asked for before its last byte" });
+            return { digest: results.outputDigest, size: ciphertextSize(cipher, plaintextSize) };
+          }
+        : undefined,
     stage: async function* (source) {
-      const plan = claim();
-      if (plan.head.length > 0) yield plan.head;
-      const stage = planStage({ plan: plan.transform, threads: threadsFor(request.threads, plaintextSize), settle });
+      const { head, transform } = claim();
+      if (head.length > 0) yield head;
+      const plan = hashedByRunner(transform) ? { ...transform, hashOutput: { prefix: head } } : transform;
+      const stage = planStage({ plan, threads: threadsFor(request.threads, plaintextSize), settle });
       yield* stage(plaintextSize === undefined ? source : declaredSize(plaintextSize)(source));
     },
   };
@@ -129,6 +140,11 @@ function prepareCtr({ cipher, plaintextSize, convergent, engine = "node" }: Encr
       return { cipher, hmac: mac, cipheroptions };
     },
   };
+}
+
+/** Whether the ciphertext is hashed where it comes about; the thread of a CTR layer has two MACs to compute already. */
+export function hashedByRunner({ kind }: TransformPlan): boolean {
+  return kind === "seal-chunks";
 }
 
 /** Ends with `ERR_CIPHER_SIZE_MISMATCH` unless exactly the declared number of bytes comes. */

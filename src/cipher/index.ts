@@ -15,6 +15,16 @@ export { checkPrivateOptions, checkPublicOptions, type CipherOptions, type Priva
 export { newEncryption, type EncryptionRequest, type LayerEncryption } from "./encryption.ts";
 export { newDecryption, type BlobOpener, type ByteRange, type DecryptionRequest, type LayerDecryption } from "./decryption.ts";
 export type { ConvergentRequest } from "./kdf.ts";
-export { decryptFile, encryptFile, type DecryptedFile, type DecryptFileRequest, type FileAddresses, type FileRequest } from "./files.ts";
+export {
+  decryptToFile,
+  encryptToFile,
+  encryptToStream,
+  type DecryptedContent,
+  type DecryptRequest,
+  type EncryptedContent,
+  type FileRequest,
+  type LayerSource,
+  type LayerWorkRequest,
+} from "./files.ts";
 export { CipherThreads, type CipherThreadsRequest } from "./threads.ts";
 export { uncompressedHasher, type Compression, type UncompressedHasher } from "./uncompressed.ts";

@@ -1,6 +1,5 @@
-import { newHasher, type DigestAlgorithm } from "../bytes/index.ts";
+import { watchOutput, type OutputWatch } from "./output-watch.ts";
 import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
-import { uncompressedHasher, type Compression } from "./uncompressed.ts";
 
 /** Memory of one piece on its way: input, and room for the output. Whoever holds it may use it; it is handed over, not shared. */
 export interface Piece {
@@ -23,18 +22,8 @@ export interface PieceResult {
   readonly results?: TransformResults | undefined;
 }
 
-/** What a runner does: a cipher's transform, and, beside it, what its output is to be hashed for. */
-export type RunnerPlan = TransformPlan & {
-  readonly hashOutput?: OutputHash | undefined;
-  /** The output is a layer stored so: also hash what it uncompresses to. Only of plans that write verified plaintext. */
-  readonly uncompress?: Compression | undefined;
-};
-
-/** The runner also hashes what it writes, behind a prefix that it does not write; the digest is in its results. */
-export interface OutputHash {
-  readonly algorithm: DigestAlgorithm | undefined;
-  readonly prefix: Uint8Array;
-}
+/** What a runner does: a cipher's transform, and, beside it, what is computed of its output. */
+export type RunnerPlan = TransformPlan & OutputWatch;
 
 /** One transform at work, here or in another thread; requests are answered in their order. */
 export interface PieceRunner {
@@ -49,23 +38,14 @@ export type PieceWork = (request: PieceRequest) => Promise<PieceResult>;
 /** Builds what a plan asks for; in whichever thread. */
 export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   const transform = await buildTransform(plan);
-  const hasher = plan.hashOutput === undefined ? undefined : newHasher(plan.hashOutput.algorithm);
-  if (plan.hashOutput !== undefined) hasher?.update(plan.hashOutput.prefix);
-  const uncompressed = plan.uncompress === undefined ? undefined : uncompressedHasher(plan.uncompress);
+  const watcher = watchOutput(plan);
   return async ({ piece, length, position }) => {
     const input = new Uint8Array(piece.input, 0, length);
     const output = new Uint8Array(piece.output);
     const written = position === "inner" ? transform.transform(input, output) : transform.finish(input, output);
-    const fresh = output.subarray(0, written);
-    hasher?.update(fresh);
-    await uncompressed?.update(fresh);
+    await watcher.update(output.subarray(0, written));
     if (position === "inner") return { piece, written };
-    const results: TransformResults = {
-      ...transform.results?.(),
-      ...(hasher === undefined ? {} : { outputDigest: hasher.digest() }),
-      ...(uncompressed === undefined ? {} : { uncompressed: await uncompressed.digest() }),
-    };
-    return { piece, written, results };
+    return { piece, written, results: { ...transform.results?.(), ...(await watcher.results()) } };
   };
 }
 

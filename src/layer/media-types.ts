@@ -1,3 +1,4 @@
+import type { Compression } from "../cipher/index.ts";
 import { LayerError, askOwner } from "./errors.ts";
 
 const suffix = "+encrypted";
@@ -50,4 +51,10 @@ export function plainMediaType(encrypted: string): string {
     hint: askOwner,
     details: { mediaType: encrypted },
   });
+}
+
+/** How the tar of a layer type is stored. Source: OCI image-spec, layer.md; Docker's types are gzip by name. */
+export function compressionOf(mediaType: string): Compression {
+  if (/[+.]gzip$/.test(mediaType)) return "gzip";
+  return /[+.]zstd$/.test(mediaType) ? "zstd" : "none";
 }

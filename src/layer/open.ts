@@ -1,4 +1,4 @@
-import { BytesError, compose, verifyContent, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
+import { digestAlgorithmOf, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
 import {
   checkPublicOptions,
   newDecryption,
@@ -11,11 +11,12 @@ import {
   type LayerDecryption,
   type PublicOptions,
 } from "../cipher/index.ts";
+import { InternalError } from "../errors/index.ts";
 import { unwrapFirst, type KeyPacket, type KeyUnwrapper, type KeywrapOptions } from "../keywrap/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import { parseEncryptionAnnotations, withoutEncryptionAnnotations, type EncryptionAnnotations } from "./annotations.ts";
 import { LayerError } from "./errors.ts";
-import { plainMediaType, sealedAs } from "./media-types.ts";
+import { compressionOf, plainMediaType, sealedAs } from "./media-types.ts";
 import { parsePrivateOptions, parsePublicOptions } from "./options-json.ts";
 
 export interface OpenRequest {
@@ -33,6 +34,13 @@ export interface SealedLayer {
   /** The media type without `+encrypted`. */
   readonly mediaType: string;
   readonly plaintextSize: number;
+}
+
+/** What a plaintext was found to be. */
+export interface OpenedContent {
+  readonly plaintext: ContentAddress;
+  /** Digest of the uncompressed layer, for comparison with the image configuration's diff_ids. */
+  readonly diffId: Digest;
 }
 
 /** A layer whose key is at hand. Only verified plaintext comes out of it. */
@@ -55,11 +63,16 @@ export interface OpenedLayer {
   readonly passes: 1 | 2;
   /** The whole plaintext; ends with `ERR_LAYER_DIGEST_MISMATCH` when a binding digest is wrong. */
   open(source: BlobOpener): Promise<ByteStream>;
+  /**
+   * The same, and what it uncompresses to is hashed on the way, beside the cipher. `check` is told before the last bytes
+   * leave; what it throws ends the plaintext. Ends with `ERR_CIPHER_UNCOMPRESS` when it does not uncompress.
+   */
+  openChecked(source: BlobOpener, check: (found: OpenedContent) => void): Promise<ByteStream>;
   /** A part of the plaintext, reading only the chunks or segments that hold it. Throws `ERR_CIPHER_RANGE`. */
   openRange(source: BlobOpener, range: ByteRange): Promise<ByteStream>;
   /** The descriptor of the plain layer: encryption annotations, urls and embedded data left out. */
   plainDescriptor(plaintext: ContentAddress): Descriptor;
-  /** For {@link openFile}. */
+  /** For {@link openToFile}. */
   readonly layer: Descriptor;
   readonly decryption: LayerDecryption;
   readonly threads: CipherThreads | undefined;
@@ -104,6 +117,7 @@ export async function openLayer(request: OpenRequest, options: KeywrapOptions = 
     threads,
   });
   const digest = bindingDigest(cipher, privateOptions.digest);
+  const algorithm = digest === undefined ? {} : { algorithm: digestAlgorithmOf(digest) };
   return {
     cipher,
     mediaType,
@@ -116,10 +130,18 @@ export async function openLayer(request: OpenRequest, options: KeywrapOptions = 
     layer,
     decryption,
     threads,
-    async open(source) {
-      const plaintext = await decryption.open(source);
-      return digest === undefined ? plaintext : compose(plaintext, bound(digest, decryption.plaintextSize));
-    },
+    open: (source) =>
+      decryption.open(source, digest === undefined ? undefined : { ...algorithm, check: (found) => checkBinding(digest, found.digest) }),
+    openChecked: (source, check) =>
+      decryption.open(source, {
+        ...algorithm,
+        compression: compressionOf(mediaType),
+        check(found) {
+          checkBinding(digest, found.digest);
+          if (found.uncompressed === undefined) throw new InternalError({ message: "a layer was opened without its diff_id" });
+          check({ plaintext: { digest: found.digest, size: decryption.plaintextSize }, diffId: found.uncompressed });
+        },
+      }),
     openRange: (source, range) => decryption.openRange(source, range),
     plainDescriptor(plaintext) {
       const annotations = withoutEncryptionAnnotations(layer.annotations);
@@ -142,22 +164,15 @@ function bindingDigest(cipher: CipherName, digest: Digest | undefined): Digest |
   }
 }
 
-function bound(digest: Digest, size: number) {
-  const verify = verifyContent({ digest, size }, "the decrypted layer");
-  return async function* (source: AsyncIterable<Uint8Array>) {
-    try {
-      yield* verify(source);
-    } catch (cause) {
-      if (cause instanceof BytesError && cause.code === "ERR_CONTENT_DIGEST_MISMATCH") throw digestMismatch(cause.message, cause);
-      throw cause;
-    }
-  };
+/** Throws `ERR_LAYER_DIGEST_MISMATCH` when a digest binds and another was found. */
+export function checkBinding(expected: Digest | undefined, got: Digest): void {
+  if (expected === undefined || got === expected) return;
+  throw digestMismatch(`the decrypted layer does not match its digest (expected ${expected}, got ${got})`);
 }
 
-export function digestMismatch(message: string, cause?: unknown): LayerError {
+function digestMismatch(message: string): LayerError {
   return new LayerError("ERR_LAYER_DIGEST_MISMATCH", {
     message,
-    cause,
     hint: "whoever encrypted the layer wrapped another layer's digest with its key; ask the image's owner",
   });
 }

@@ -39,9 +39,11 @@ export interface LayerSealing {
    * digest was not known it is computed here.
    */
   readonly stage: ByteStage;
+  /** What came out of the stage, once it has ended; only where it is hashed beside the cipher. */
+  readonly address: (() => ContentAddress) | undefined;
   /** The descriptor of the sealed layer, once the stage has ended: annotations kept, urls and embedded data left out. */
   finish(ciphertext: ContentAddress): Promise<Descriptor>;
-  /** For {@link sealFile}. */
+  /** For {@link sealToFile} and {@link sealToStream}. */
   readonly layer: PlainLayer;
   readonly encryption: LayerEncryption;
   readonly threads: CipherThreads | undefined;
@@ -100,6 +102,7 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
     encryption,
     threads,
     stage: layer.digest === undefined ? (source) => encryption.stage(hashing(source)) : encryption.stage,
+    address: encryption.ciphertextAddress,
     async finish(ciphertext) {
       if (packets === undefined) {
         if (computed === undefined) throw new InternalError({ message: "a sealed layer was finished before its last byte" });

@@ -17,7 +17,7 @@ import { finishImage, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
-import { checkDiffId, compareDiffId } from "./plain-digest.ts";
+import { compareDiffId } from "./diff-id.ts";
 import { rebuildImage } from "./rebuild.ts";
 import { transferOpened } from "./transfer-layer.ts";
 
@@ -92,13 +92,8 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
       if (key === undefined || diffId === undefined) {
         return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }));
       }
-      const plainType = layer.mediaType.replace(/\+encrypted$/, "");
       return work.run(() =>
-        transferOpened(
-          transfer,
-          { layer, opened: key, check: checkDiffId(diffId, plainType, where), checkDiffId: (got) => compareDiffId(diffId, got, where) },
-          { signal },
-        ),
+        transferOpened(transfer, { layer, opened: key, checkDiffId: (got) => compareDiffId(diffId, got, where) }, { signal }),
       );
     });
     reports.push(...reportOf(node, layers));

@@ -1,10 +1,12 @@
 import { closeStream, compose, observeBytes, type ByteStage, type ByteStream, type ContentAddress, type Digest } from "../bytes/index.ts";
-import { ToolError } from "../errors/index.ts";
+import type { BlobOpener, LayerSource } from "../cipher/index.ts";
+import { InternalError, ToolError } from "../errors/index.ts";
 import {
-  openFile,
+  openToFile,
   padLayer,
   paddedSize,
-  sealFile,
+  sealToFile,
+  sealToStream,
   sealLayer,
   type OpenedLayer,
   type PlainLayer,
@@ -31,21 +33,33 @@ export interface SealTransfer extends SealRequest {
 export async function transferSealed(transfer: LayerTransfer, request: SealTransfer, options: CallOptions): Promise<Descriptor> {
   const { from, to } = transfer;
   const { layer, padding = "none" } = request;
-  let source: "unchecked" | "checked" = request.convergentSecret === undefined ? "checked" : "unchecked";
+  let bytes: "unchecked" | "checked" = request.convergentSecret === undefined ? "checked" : "unchecked";
   return retrying(transfer, layer, options, async () => {
-    if (source === "unchecked") await readWhole(from, layer, options);
-    source = "checked";
+    if (bytes === "unchecked") await readWhole(from, layer, options);
+    bytes = "checked";
     // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
     const sealing = await sealLayer(padding === "padme" ? { ...request, layer: padded(layer) } : request, options);
-    const path = padding === "none" ? from.localPath(layer) : undefined;
-    if (path !== undefined && stages(to))
-      return onDisk(transfer, layer, to, options, (files) => sealFile(sealing, { sourcePath: path, ...files }));
-    const plaintext = await from.fetch(layer, options);
-    const pad = padding === "padme" ? [padLayer(layer.mediaType, layer.size)] : [];
-    const ciphertext = compose(plaintext, observed(transfer, layer), ...pad, sealing.stage);
-    const address = await ingest(to, ciphertext, sealing.size, options);
-    return sealing.finish(address);
+    if (padding === "padme") {
+      const source = await from.fetch(layer, options);
+      const ciphertext = compose(source, observed(transfer, layer), padLayer(layer.mediaType, layer.size), sealing.stage);
+      return sealing.finish(await ingest(to, ciphertext, { size: sealing.size, address: sealing.address }, options));
+    }
+    if (stages(to)) {
+      const work = async (files: StagedWork): Promise<Descriptor> =>
+        sealToFile(sealing, { source: await sourceOf(from, layer, options), ...files });
+      return staged(transfer, layer, to, options, work);
+    }
+    const source = await sourceOf(from, layer, options);
+    const progress = progressOf(transfer, layer);
+    const { stream, address } = sealToStream(sealing, { source, progress, signal: options.signal });
+    return sealing.finish(await ingest(to, stream, { size: sealing.size, address }, options));
   });
+}
+
+/** The file of a local layer, else its stream. */
+async function sourceOf(from: ContentStore, layer: Descriptor, options: CallOptions): Promise<LayerSource> {
+  const path = from.localPath(layer);
+  return path === undefined ? { verified: await from.fetch(layer, options) } : { path };
 }
 
 /**
@@ -66,28 +80,35 @@ export interface OpenTransfer {
   readonly layer: Descriptor;
   /** The layer with its key at hand. */
   readonly opened: OpenedLayer;
-  /** Checks the plaintext on its way: the diffID of what it uncompresses to. */
-  readonly check: ByteStage;
-  /** The same check where the diffID was computed on the way; throws. */
+  /** Judges what the plaintext uncompresses to; throws. */
   readonly checkDiffId: (diffId: Digest) => void;
 }
 
 /** Decrypts one layer on its way from store to store. Returns the plain layer's descriptor. */
 export async function transferOpened(transfer: LayerTransfer, request: OpenTransfer, options: CallOptions): Promise<Descriptor> {
   const { from, to } = transfer;
-  const { layer, opened, check } = request;
+  const { layer, opened, checkDiffId } = request;
   return retrying(transfer, layer, options, async () => {
-    const path = from.localPath(layer);
-    if (path !== undefined && stages(to)) {
-      return onDisk(transfer, layer, to, options, async (files) => {
-        const { plaintext, diffId } = await openFile(opened, { sourcePath: path, ...files });
-        request.checkDiffId(diffId);
+    if (stages(to)) {
+      return staged(transfer, layer, to, options, async (files) => {
+        const source = await sourceOf(from, layer, options);
+        const { plaintext, diffId } = await openToFile(opened, { source, ...files });
+        checkDiffId(diffId);
         return opened.plainDescriptor(plaintext);
       });
     }
-    const plaintext = await opened.open((range) => from.fetch(layer, range === undefined ? options : { ...options, range }));
-    const address = await ingest(to, compose(plaintext, observed(transfer, layer), check), opened.size, options);
-    return opened.plainDescriptor(address);
+    let found: ContentAddress | undefined;
+    const open: BlobOpener = (range) => from.fetch(layer, range === undefined ? options : { ...options, range });
+    const plaintext = await opened.openChecked(open, (content) => {
+      checkDiffId(content.diffId);
+      found = content.plaintext;
+    });
+    const address = (): ContentAddress => {
+      if (found === undefined) throw new InternalError({ message: "a decrypted layer was stored before it was checked" });
+      return found;
+    };
+    await ingest(to, compose(plaintext, observed(transfer, layer)), { size: opened.size, address }, options);
+    return opened.plainDescriptor(address());
   });
 }
 
@@ -96,38 +117,48 @@ function stages(store: ContentStore): store is LayoutStore {
   return "stageBlob" in store;
 }
 
-async function onDisk(
+interface StagedWork {
+  readonly targetPath: string;
+  readonly progress: (size: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function staged(
   transfer: LayerTransfer,
   layer: Descriptor,
   to: LayoutStore,
   { signal }: CallOptions,
-  work: (files: {
-    readonly targetPath: string;
-    readonly progress: (size: number) => void;
-    readonly signal: AbortSignal | undefined;
-  }) => Promise<Descriptor>,
+  work: (files: StagedWork) => Promise<Descriptor>,
 ): Promise<Descriptor> {
-  const staged = await to.stageBlob();
+  const blob = await to.stageBlob();
   try {
-    const progress = (size: number): void => transfer.onProgress?.({ kind: "moved", descriptor: layer, size });
-    const result = await work({ targetPath: staged.path, progress, signal });
-    await staged.commit(result);
+    const result = await work({ targetPath: blob.path, progress: progressOf(transfer, layer), signal });
+    await blob.commit(result);
     return result;
   } finally {
-    await staged.discard();
+    await blob.discard();
   }
 }
 
-async function ingest(to: ContentStore, stream: ByteStream, size: number | undefined, options: CallOptions): Promise<ContentAddress> {
+async function ingest(
+  to: ContentStore,
+  stream: ByteStream,
+  { size, address }: { readonly size: number | undefined; readonly address: (() => ContentAddress) | undefined },
+  options: CallOptions,
+): Promise<ContentAddress> {
   try {
-    return await to.ingest(stream, size === undefined ? options : { ...options, size });
+    return await to.ingest(stream, { ...options, address, ...(size === undefined ? {} : { size }) });
   } finally {
     await closeStream(stream);
   }
 }
 
-function observed({ onProgress }: LayerTransfer, descriptor: Descriptor): ByteStage {
-  return observeBytes((size) => onProgress?.({ kind: "moved", descriptor, size }));
+function progressOf({ onProgress }: LayerTransfer, descriptor: Descriptor): (size: number) => void {
+  return (size) => onProgress?.({ kind: "moved", descriptor, size });
+}
+
+function observed(transfer: LayerTransfer, descriptor: Descriptor): ByteStage {
+  return observeBytes(progressOf(transfer, descriptor));
 }
 
 async function retrying(

@@ -45,7 +45,10 @@ export async function ingestBlob(context: UploadContext, source: ByteStream, req
   };
   const chunkSize = chunkSizeFor(context);
   if (size === undefined || (chunkSize < chunkSizes.usual && size > chunkSize)) {
-    const stages = [digestStage(report), ...context.client.transport.rateStages("upload", context.signal)];
+    const stages = [
+      request.address === undefined ? digestStage(report) : reportAt(request.address, report),
+      ...context.client.transport.rateStages("upload", context.signal),
+    ];
     const stream = compose(source, ...stages);
     try {
       await uploadInChunks(context, session, stream, { chunkSize, digest: () => known().digest });
@@ -54,7 +57,8 @@ export async function ingestBlob(context: UploadContext, source: ByteStream, req
     }
     return known();
   }
-  const location = await patchStream(context, session, source, sizedDigest(size, context.subject, report), size);
+  const stage = sizedDigest({ size, address: request.address }, context.subject, report);
+  const location = await patchStream(context, session, source, stage, size);
   await finish(context, location, known());
   return known();
 }
@@ -64,21 +68,34 @@ export async function ingestBlob(context: UploadContext, source: ByteStream, req
  * size, and the digest is reported before it goes out: the registry may answer as soon as it has the last byte, sooner
  * than we would hear of the end. Ends with `ERR_CONTENT_TRUNCATED` or `ERR_CONTENT_TRAILING_DATA` instead.
  */
-export function sizedDigest(expected: number, subject: string, report: (address: ContentAddress) => void): ByteStage {
+export function sizedDigest(
+  { size: expected, address }: { readonly size: number; readonly address?: IngestRequest["address"] },
+  subject: string,
+  report: (address: ContentAddress) => void,
+): ByteStage {
   return async function* (source) {
-    const hasher = newHasher();
+    const hasher = address === undefined ? newHasher() : undefined;
     let size = 0;
     let held: Uint8Array | undefined;
     for await (const chunk of source) {
       size += chunk.length;
       if (size > expected) throw wrongSize("ERR_CONTENT_TRAILING_DATA", subject, expected, `at least ${size}`);
-      hasher.update(chunk);
+      hasher?.update(chunk);
       if (held !== undefined) yield held;
       held = chunk;
     }
     if (size < expected) throw wrongSize("ERR_CONTENT_TRUNCATED", subject, expected, String(size));
-    report({ digest: hasher.digest(), size });
+    const known = hasher === undefined ? address?.() : { digest: hasher.digest(), size };
+    if (known !== undefined) report(known);
     if (held !== undefined) yield held;
+  };
+}
+
+/** Reports the address that the source's maker has computed, once the source has ended. */
+function reportAt(address: () => ContentAddress, report: (address: ContentAddress) => void): ByteStage {
+  return async function* (source) {
+    yield* source;
+    report(address());
   };
 }
 
@@ -93,7 +110,7 @@ function wrongSize(
 
 async function ingestSmall(context: UploadContext, source: ByteStream, size: number): Promise<ContentAddress> {
   let address: ContentAddress | undefined;
-  const stage = sizedDigest(size, context.subject, (result) => (address = result));
+  const stage = sizedDigest({ size }, context.subject, (result) => (address = result));
   const bytes = await collect(compose(source, stage), { maxBytes: size, subject: context.subject });
   const { digest } = address ?? { digest: digestOf(bytes) };
   const target = { mediaType: "application/octet-stream", digest, size };

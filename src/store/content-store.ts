@@ -51,6 +51,8 @@ export interface ContentReader {
 export interface IngestRequest extends CallOptions {
   /** Bytes that will come, where known; a registry upload of known length needs no chunking. */
   readonly size?: number;
+  /** The address, once the source has ended, where its maker hashes it on the way (a cipher's thread): it is not hashed again. */
+  readonly address?: (() => ContentAddress) | undefined;
 }
 
 /** The writing side. Nothing is visible under its final name before it is whole and verified. */

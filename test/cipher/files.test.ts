@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { CipherThreads, decryptFile, encryptFile, newDecryption, newEncryption, type CipherName } from "../../src/cipher/index.ts";
+import { CipherThreads, decryptToFile, encryptToFile, newDecryption, newEncryption, type CipherName } from "../../src/cipher/index.ts";
 import { chunksOf, openerOf, read } from "./bytes.ts";
 import { ctr, gcm, mediaType, opening, outcomeOf, pattern, sealed } from "./layers.ts";
 
@@ -40,7 +40,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     writeFileSync(at("plain"), plaintext);
     const size = plaintext.length;
     const encryption = newEncryption({ cipher, mediaType, plaintextSize: tags === "tagged" ? size : undefined });
-    const addresses = await encryptFile(encryption, { sourcePath: at("plain"), targetPath: at("blob"), size, threads: pool });
+    const addresses = await encryptToFile(encryption, { source: { path: at("plain") }, targetPath: at("blob"), size, threads: pool });
     return {
       addresses,
       blob: readFileSync(at("blob")),
@@ -60,8 +60,8 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
           ciphertext: { digest: sha256(layer.blob), size: layer.blob.length },
         });
         expect((await read(await opening(layer).open(openerOf(layer.blob)))).equals(plaintext)).toBe(true);
-        const file = await decryptFile(opening(layer), {
-          sourcePath: at("blob"),
+        const file = await decryptToFile(opening(layer), {
+          source: { path: at("blob") },
           targetPath: at("out"),
           threads: pool,
           compression: "none",
@@ -78,7 +78,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     const plaintext = compression === "gzip" ? gzipSync(tar, { level: 0 }) : zstdCompressSync(tar);
     for (const pool of [undefined, threads]) {
       const layer = await encrypt(plaintext, pool);
-      const file = await decryptFile(opening(layer), { sourcePath: at("blob"), targetPath: at("out"), threads: pool, compression });
+      const file = await decryptToFile(opening(layer), { source: { path: at("blob") }, targetPath: at("out"), threads: pool, compression });
       expect(file.uncompressed).toBe(sha256(tar));
       for (const name of ["blob", "out"]) rmSync(at(name));
     }
@@ -87,7 +87,8 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
   it("leave no target when a layer does not uncompress", async () => {
     const layer = await encrypt(pattern(9 * MiB));
     for (const pool of [undefined, threads]) {
-      const run = () => decryptFile(opening(layer), { sourcePath: at("blob"), targetPath: at("out"), threads: pool, compression: "gzip" });
+      const run = () =>
+        decryptToFile(opening(layer), { source: { path: at("blob") }, targetPath: at("out"), threads: pool, compression: "gzip" });
       expect(await codeOf(run)).toBe("ERR_CIPHER_UNCOMPRESS");
     }
     expect(readdirSync(folder).sort()).toEqual(["blob", "plain"]);
@@ -101,7 +102,9 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     for (const blob of spoilt) {
       writeFileSync(at("spoilt"), blob);
       for (const pool of [undefined, threads]) {
-        const code = await codeOf(() => decryptFile(opening(layer), { sourcePath: at("spoilt"), targetPath: at("out"), threads: pool }));
+        const code = await codeOf(() =>
+          decryptToFile(opening(layer), { source: { path: at("spoilt") }, targetPath: at("out"), threads: pool }),
+        );
         expect(code).toMatch(/^ERR_CIPHER_(?:CHUNK_DAMAGED|SEGMENT_DAMAGED|MAC_MISMATCH|TRUNCATED|TRAILING_DATA)$/);
       }
     }
@@ -112,7 +115,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     writeFileSync(at("plain"), pattern(1000));
     for (const size of [999, 1001]) {
       const encryption = newEncryption({ cipher, mediaType });
-      expect(await codeOf(() => encryptFile(encryption, { sourcePath: at("plain"), targetPath: at("blob"), size }))).toBe(
+      expect(await codeOf(() => encryptToFile(encryption, { source: { path: at("plain") }, targetPath: at("blob"), size }))).toBe(
         "ERR_CIPHER_SIZE_MISMATCH",
       );
     }
@@ -123,8 +126,8 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     writeFileSync(at("plain"), pattern(9 * MiB));
     const stop = new AbortController();
     const encryption = newEncryption({ cipher, mediaType });
-    const run = encryptFile(encryption, {
-      sourcePath: at("plain"),
+    const run = encryptToFile(encryption, {
+      source: { path: at("plain") },
       targetPath: at("blob"),
       size: 9 * MiB,
       threads,
@@ -140,13 +143,17 @@ it("never overwrites a target, nor removes one that was there", async () => {
   writeFileSync(at("plain"), "new");
   writeFileSync(at("blob"), "old");
   const encryption = newEncryption({ cipher: gcm, mediaType });
-  expect(await codeOf(() => encryptFile(encryption, { sourcePath: at("plain"), targetPath: at("blob"), size: 3 }))).toBe("ERR_CIPHER_FILE");
+  expect(await codeOf(() => encryptToFile(encryption, { source: { path: at("plain") }, targetPath: at("blob"), size: 3 }))).toBe(
+    "ERR_CIPHER_FILE",
+  );
   expect(readFileSync(at("blob"), "utf8")).toBe("old");
 });
 
 it("says which file cannot be read", async () => {
   const encryption = newEncryption({ cipher: gcm, mediaType });
-  await expect(encryptFile(encryption, { sourcePath: at("absent"), targetPath: at("blob"), size: 3 })).rejects.toThrow(at("absent"));
+  await expect(encryptToFile(encryption, { source: { path: at("absent") }, targetPath: at("blob"), size: 3 })).rejects.toThrow(
+    at("absent"),
+  );
   expect(existsSync(at("blob"))).toBe(false);
 });
 

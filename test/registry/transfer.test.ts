@@ -284,7 +284,7 @@ describe("transfers over a bad line", () => {
 
     it("of unknown digest know it before the last byte goes out, and stand for the size that was promised", async () => {
       const told: string[] = [];
-      const hash = (size: number) => sizedDigest(size, "x", ({ digest }) => told.push(digest));
+      const hash = (size: number) => sizedDigest({ size }, "x", ({ digest }) => told.push(digest));
       const source = async function* () {
         yield blob.bytes.subarray(0, 100_000);
         yield blob.bytes.subarray(100_000);

@@ -138,7 +138,8 @@ export class BlobFiles implements BlobArea {
     return "pushed";
   }
 
-  async ingest(source: ByteStream, { signal }: IngestRequest): Promise<ContentAddress> {
+  async ingest(source: ByteStream, { signal, address }: IngestRequest): Promise<ContentAddress> {
+    if (address !== undefined) return this.#write(source, () => undefined, signal, address);
     const hasher = newHasher();
     let size = 0;
     const observe = (chunk: Uint8Array) => {
