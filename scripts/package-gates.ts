@@ -57,9 +57,10 @@ interface Bom {
   readonly components?: readonly { readonly name: string; readonly group?: string; readonly version: string; readonly purl?: string }[];
 }
 
-/** The bill of materials that npm makes holds what the lock file installs (and optional peers), each with an address. */
+/** The bill of materials that npm makes holds all that is installed with this package, each with an address. */
 export function billOfMaterials(root: string): string | undefined {
-  const flags = ["--sbom-format", "cyclonedx", "--omit", "dev", "--package-lock-only"];
+  // Without --omit: npm 11 leaves out what a development dependency needs too.
+  const flags = ["--sbom-format", "cyclonedx", "--package-lock-only"];
   const made = spawnSync("npm", ["sbom", ...flags], { cwd: root, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
   if (made.status !== 0) return made.stderr;
   const { bomFormat, components = [] } = JSON.parse(made.stdout) as Bom;
