@@ -109,6 +109,22 @@ function decode(text: string, name: string): Buffer {
   }
 }
 
+/**
+ * Refuses to write what no reader of ours would take: {@link annotationLimits} hold for what we write too. Throws
+ * `ERR_LAYER_TOO_MANY_RECIPIENTS`.
+ */
+export function checkPackets(packets: readonly KeyPacket[]): void {
+  const characters = packets.reduce((sum, { bytes }) => sum + Math.ceil(bytes.length / 3) * 4 + 1, 0);
+  if (packets.length <= annotationLimits.maxPackets && characters <= annotationLimits.maxBytes - publicOptionsReserve) return;
+  throw new LayerError("ERR_LAYER_TOO_MANY_RECIPIENTS", {
+    message: `a layer would have ${packets.length} wrapped keys in ${characters} characters of annotations (limits ${annotationLimits.maxPackets} and ${annotationLimits.maxBytes - publicOptionsReserve})`,
+    hint: "use fewer recipients: one kbs: key serves everybody whom the KBS admits",
+  });
+}
+
+/** Room for the tags of 4096 segments, in base64 twice over, beside the wrapped keys. */
+const publicOptionsReserve = 1 << 17;
+
 /** The annotations of a sealed layer: everything that is not about encryption is kept. */
 export function writeEncryptionAnnotations(
   kept: Annotations,

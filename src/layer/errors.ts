@@ -9,6 +9,7 @@ export const layerErrors = {
   ERR_LAYER_ANNOTATION_MALFORMED: { category: "integrity", summary: "An encryption annotation of a layer is malformed or too large." },
   ERR_LAYER_PRIVATE_OPTIONS: { category: "integrity", summary: "The unwrapped options of a layer are malformed." },
   ERR_LAYER_NO_RECIPIENT: { category: "usage", summary: "A layer would be left without any recipient." },
+  ERR_LAYER_TOO_MANY_RECIPIENTS: { category: "usage", summary: "A layer would have more wrapped keys than readers take." },
   ERR_LAYER_RECIPIENT_NOT_FOUND: { category: "not-found", summary: "A recipient to remove is not among the layer's recipients." },
   ERR_LAYER_DIGEST_MISMATCH: {
     category: "integrity",

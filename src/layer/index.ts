@@ -1,6 +1,6 @@
 /** Encrypted layers: cipher, wrapped keys and annotations of one descriptor together. */
 export { layerErrors, LayerError } from "./errors.ts";
-export { encryptedMediaType, isEncryptedMediaType, isSealableMediaType, plainMediaType } from "./media-types.ts";
+export { compressionOf, encryptedMediaType, isEncryptedMediaType, isSealableMediaType, plainMediaType } from "./media-types.ts";
 export { annotationLimits, checkEncryptionMark, encryptionAnnotations, isEncryptedLayer } from "./annotations.ts";
 export { sealLayer, type LayerSealing, type PlainLayer, type SealRequest } from "./seal.ts";
 export { checkSealedLayer, openLayer, type OpenedContent, type OpenedLayer, type OpenRequest, type SealedLayer } from "./open.ts";

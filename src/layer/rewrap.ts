@@ -1,7 +1,7 @@
 import type { KeyPacket, KeyUnwrapper, KeyWrapper, KeywrapOptions, RecipientDescription } from "../keywrap/index.ts";
 import { describePacket, unwrapFirst, withoutRecipients } from "../keywrap/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import { encryptionAnnotations, writeEncryptionAnnotations } from "./annotations.ts";
+import { checkPackets, encryptionAnnotations, writeEncryptionAnnotations } from "./annotations.ts";
 import { checkPrivateOptions } from "../cipher/index.ts";
 import { LayerError } from "./errors.ts";
 import { checkSealedLayer } from "./open.ts";
@@ -29,7 +29,7 @@ export interface RewrappedLayer {
  * Changes who can open a layer, without touching its blob. Packets that nobody here can read are kept.
  *
  * Who was removed and kept the old manifest, or the layer key, can still open the same blob: only encrypting again
- * changes that. Throws `ERR_LAYER_NO_RECIPIENT` when nobody would remain, and what `unwrapFirst` throws.
+ * changes that. Throws `ERR_LAYER_NO_RECIPIENT` when nobody would remain, `ERR_LAYER_TOO_MANY_RECIPIENTS`, and what `unwrapFirst` throws.
  */
 export async function rewrapLayer(request: RewrapRequest, options: KeywrapOptions = {}): Promise<RewrappedLayer> {
   const { layer, unwrappers = [], add = [], remove = () => "keep" } = request;
@@ -61,6 +61,7 @@ export async function rewrapLayer(request: RewrapRequest, options: KeywrapOption
       hint: "add the new recipient in the same call with --add",
     });
   }
+  checkPackets(packets);
   const others = Object.fromEntries(
     Object.entries(layer.annotations ?? {}).filter(([name]) => !isKeyAnnotation(name, annotations.foreign)),
   );

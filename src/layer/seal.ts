@@ -3,7 +3,7 @@ import { newEncryption, type CipherName, type CipherThreads, type Engine, type L
 import { InternalError } from "../errors/index.ts";
 import type { KeyPacket, KeyWrapper, KeywrapOptions } from "../keywrap/index.ts";
 import type { Annotations, Descriptor } from "../oci/index.ts";
-import { checkEncryptionMark, withoutEncryptionAnnotations, writeEncryptionAnnotations } from "./annotations.ts";
+import { checkEncryptionMark, checkPackets, withoutEncryptionAnnotations, writeEncryptionAnnotations } from "./annotations.ts";
 import { LayerError } from "./errors.ts";
 import { isEncryptedMediaType, encryptedMediaType, sealedAs } from "./media-types.ts";
 import { serializePrivateOptions } from "./options-json.ts";
@@ -52,7 +52,7 @@ export interface LayerSealing {
 /**
  * Prepares the sealing of one layer. Where the layer's digest is known its key is wrapped now, so that a recipient
  * that cannot be wrapped for is found before gigabytes were encrypted. Throws `ERR_LAYER_ALREADY_ENCRYPTED`,
- * `ERR_LAYER_MARK_MISSING`, `ERR_LAYER_MEDIA_TYPE`, `ERR_LAYER_NO_RECIPIENT`, and what the wrappers throw.
+ * `ERR_LAYER_MARK_MISSING`, `ERR_LAYER_MEDIA_TYPE`, `ERR_LAYER_NO_RECIPIENT`, `ERR_LAYER_TOO_MANY_RECIPIENTS`, and what the wrappers throw.
  */
 export async function sealLayer(request: SealRequest, options: KeywrapOptions = {}): Promise<LayerSealing> {
   const { layer, cipher, wrappers, engine, convergentSecret, threads } = request;
@@ -83,6 +83,7 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
     const packets: KeyPacket[] = [];
     for (const wrapper of wrappers) packets.push(...(await wrapper.wrap(optsdata, options)));
     optsdata.fill(0);
+    checkPackets(packets);
     return packets;
   };
   let packets = layer.digest === undefined ? undefined : await wrap(layer.digest);

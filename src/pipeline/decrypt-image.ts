@@ -17,7 +17,7 @@ import { finishImage, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
-import { compareDiffId } from "./diff-id.ts";
+import { checkDiffId, compareDiffId } from "./diff-id.ts";
 import { rebuildImage } from "./rebuild.ts";
 import { transferOpened } from "./transfer-layer.ts";
 
@@ -90,7 +90,9 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
       const diffId = diffIds[i];
       const key = opened.get(layer);
       if (key === undefined || diffId === undefined) {
-        return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }));
+        // A layer whose mark and annotations were cut off looks plain; the configuration still knows what it was.
+        const check = diffId === undefined ? undefined : checkDiffId(layer.mediaType, diffId, where);
+        return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }, check));
       }
       return work.run(() =>
         transferOpened(transfer, { layer, opened: key, checkDiffId: (got) => compareDiffId(diffId, got, where) }, { signal }),
