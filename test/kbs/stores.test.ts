@@ -158,6 +158,23 @@ describe("a directory store", () => {
     await store.close();
   });
 
+  it("never gives an old record back that a reading met on its way", async () => {
+    const store = await openDirectoryStore(join(folder, "cache"));
+    for (let round = 0; round < 50; round += 1) {
+      const value = Buffer.from(`value ${round}`);
+      const early = [store.read("a/b"), store.read("a/b")];
+      const written = store.write("a/b", value, { kind: "any" });
+      const during = [store.read("a/b"), store.read("a/c")];
+      await written;
+      expect((await store.read("a/b"))?.bytes).toEqual(value);
+      await Promise.all([...early, ...during]);
+      expect((await store.read("a/b"))?.bytes).toEqual(value);
+      await store.remove("a/b", { kind: "any" });
+      expect(await store.read("a/b")).toBeUndefined();
+    }
+    await store.close();
+  });
+
   it("belongs to one process, and is free again when that process is killed", async () => {
     const path = join(folder, "locked");
     const child = startWriter(path);

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, type KeyObject } from "node:crypto";
 import { KbsError } from "../errors.ts";
 
 /**
@@ -28,8 +28,8 @@ export interface EncryptionKey {
 export function sealRecord(plaintext: Uint8Array, key: EncryptionKey, binding: string): Buffer {
   const dataKey = randomBytes(32);
   const head = Buffer.concat([magic, Buffer.from(key.id, "hex")]);
-  const wrapped = encrypt(dataKey, key.secret, additionalData("data-key", head, binding));
-  const body = encrypt(plaintext, dataKey, additionalData("record", head, binding));
+  const wrapped = encrypt(dataKey, keyObjectOf(key.secret), additionalData("data-key", head, binding));
+  const body = encrypt(plaintext, createSecretKey(dataKey), additionalData("record", head, binding));
   dataKey.fill(0);
   return Buffer.concat([head, wrapped, body]);
 }
@@ -46,8 +46,8 @@ export function openRecord(sealed: Uint8Array, secret: Buffer, binding: string):
   const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
   const head = bytes.subarray(0, magic.length + idSize);
   try {
-    const dataKey = decrypt(bytes.subarray(head.length, headerSize), secret, additionalData("data-key", head, binding));
-    const plaintext = decrypt(bytes.subarray(headerSize), dataKey, additionalData("record", head, binding));
+    const dataKey = decrypt(bytes.subarray(head.length, headerSize), keyObjectOf(secret), additionalData("data-key", head, binding));
+    const plaintext = decrypt(bytes.subarray(headerSize), createSecretKey(dataKey), additionalData("record", head, binding));
     dataKey.fill(0);
     return plaintext;
   } catch (cause) {
@@ -55,17 +55,28 @@ export function openRecord(sealed: Uint8Array, secret: Buffer, binding: string):
   }
 }
 
+const keyObjects = new WeakMap<Buffer, KeyObject>();
+
+/** The key object of a secret that is used again and again: making one costs as much as sealing a small record. */
+export function keyObjectOf(secret: Buffer): KeyObject {
+  const known = keyObjects.get(secret);
+  if (known !== undefined) return known;
+  const made = createSecretKey(secret);
+  keyObjects.set(secret, made);
+  return made;
+}
+
 /** AES-256-GCM: IV (12), ciphertext, tag (16). A key object spares Node its slow guess at what a buffer is. */
-export function encrypt(plaintext: Uint8Array, key: Buffer, aad: Buffer): Buffer {
+export function encrypt(plaintext: Uint8Array, key: KeyObject, aad: Buffer): Buffer {
   const iv = randomBytes(12);
-  const cipher = createCipheriv("aes-256-gcm", createSecretKey(key), iv);
+  const cipher = createCipheriv("aes-256-gcm", key, iv);
   cipher.setAAD(aad);
   return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
 }
 
 /** The inverse of {@link encrypt}; throws whatever the cipher throws. A shorter tag would be a weaker one, so its length is fixed. */
-export function decrypt(sealed: Buffer, key: Buffer, aad: Buffer): Buffer {
-  const decipher = createDecipheriv("aes-256-gcm", createSecretKey(key), sealed.subarray(0, 12), { authTagLength: 16 });
+export function decrypt(sealed: Buffer, key: KeyObject, aad: Buffer): Buffer {
+  const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12), { authTagLength: 16 });
   decipher.setAAD(aad);
   decipher.setAuthTag(sealed.subarray(-16));
   return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()]);

@@ -10,11 +10,13 @@ export interface SealedDocument {
 }
 
 const maxAttempts = 20;
+const maxOpened = 100;
 
 /** JSON documents in a store, sealed for their place. Throws `ERR_KBS_RECORD_CORRUPT` and what the store throws. */
 export class SealedRecords {
   readonly #store: SecretStore;
   readonly #keyring: Keyring;
+  readonly #opened = new Map<string, { readonly sealed: Uint8Array; readonly value: unknown }>();
 
   constructor(store: SecretStore, keyring: Keyring) {
     this.#store = store;
@@ -24,8 +26,14 @@ export class SealedRecords {
   async read(key: string): Promise<SealedDocument | undefined> {
     const record = await this.#store.read(key);
     if (record === undefined) return undefined;
-    const bytes = await this.#keyring.open(record.bytes, key);
-    return { value: parseOwnJson(bytes), revision: record.revision };
+    const { revision } = record;
+    // The very same sealed bytes in the same place hold the same document; policies are read for every request.
+    const known = this.#opened.get(key);
+    if (known !== undefined && Buffer.compare(known.sealed, record.bytes) === 0) return { value: known.value, revision };
+    const value = parseOwnJson(await this.#keyring.open(record.bytes, key));
+    if (this.#opened.size >= maxOpened) this.#opened.clear();
+    this.#opened.set(key, { sealed: record.bytes, value });
+    return { value, revision };
   }
 
   write(key: string, value: unknown, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {

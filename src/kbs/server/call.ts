@@ -48,8 +48,8 @@ export function bearerOf(call: Call): string | undefined {
 /** The value of a cookie. */
 export function cookieOf(call: Call, name: string): string | undefined {
   for (const part of (call.headers.cookie ?? "").split(";")) {
-    const [key = "", ...value] = part.trim().split("=");
-    if (key === name) return value.join("=");
+    const cookie = part.trim();
+    if (cookie.startsWith(name) && cookie[name.length] === "=") return cookie.slice(name.length + 1);
   }
   return undefined;
 }
@@ -58,20 +58,27 @@ export function cookieOf(call: Call, name: string): string | undefined {
 export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const declared = Number(request.headers["content-length"] ?? 0);
   if (declared > maxBytes) throw tooLarge(maxBytes);
+  if (request.readableEnded) return Buffer.alloc(0);
   const chunks: Buffer[] = [];
   let size = 0;
-  try {
-    // Whoever sends too much is still to get an answer.
-    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+  // Listeners, not an iterator: for the small bodies of a handshake that would cost more than reading them.
+  await new Promise<void>((resolve, reject) => {
+    const early = (cause?: unknown): void => reject(new Refusal("request-malformed", "the body ended early", { cause }));
+    const take = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size > maxBytes) throw tooLarge(maxBytes);
       chunks.push(chunk);
-    }
-  } catch (cause) {
-    if (cause instanceof Refusal) throw cause;
-    throw new Refusal("request-malformed", "the body ended early", { cause });
-  }
-  return Buffer.concat(chunks, size);
+      if (size <= maxBytes) return;
+      request.off("data", take);
+      request.pause();
+      reject(tooLarge(maxBytes));
+    };
+    request.on("data", take);
+    request.once("end", resolve);
+    request.once("error", early);
+    request.once("aborted", early);
+  });
+  const [only] = chunks;
+  return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, size);
 }
 
 function tooLarge(maxBytes: number): Refusal {

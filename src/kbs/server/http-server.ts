@@ -151,7 +151,9 @@ async function serveOne(
     // Whoever did not get to send the whole body must not have its rest read as the next request.
     ...(unread || state.closing ? { connection: "close" } : {}),
   });
-  response.end(body, () => {
+  // Latin-1 of what is ASCII is the same bytes, and written several times as fast.
+  const encoding = typeof body === "string" && body.length === responseBytes ? "latin1" : "utf8";
+  response.end(body, encoding, () => {
     if (unread && !socket.destroyed) socket.destroySoon();
   });
   server.observe({

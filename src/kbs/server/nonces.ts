@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { decodeBase64, encodeBase64, equalBytes } from "../../bytes/index.ts";
+import { keyObjectOf } from "../keys/envelope.ts";
 import type { Keyring } from "../keys/keyring.ts";
 
 const purpose = "challenge nonce";
@@ -39,5 +40,5 @@ export class Nonces {
 }
 
 function tagOf(random: Buffer, secret: Buffer): Buffer {
-  return createHmac("sha256", secret).update(random).digest().subarray(0, half);
+  return createHmac("sha256", keyObjectOf(secret)).update(random).digest().subarray(0, half);
 }

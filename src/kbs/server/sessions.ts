@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { decodeBase64Url, encodeBase64Url } from "../../bytes/index.ts";
-import { decrypt, encrypt } from "../keys/envelope.ts";
+import { decrypt, encrypt, keyObjectOf } from "../keys/envelope.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { sessionCookieName } from "../protocol/messages.ts";
 import { isProtocolVersion, type AuthRequest } from "../protocol/messages.ts";
@@ -96,7 +96,7 @@ export class Sessions {
     const deflate = plain.length > deflateFrom;
     const head = Buffer.concat([Buffer.from(key.id, "hex"), Buffer.of(deflate ? 1 : 0)]);
     const text = deflate ? deflateRawSync(plain) : Buffer.from(plain, "utf8");
-    return encodeBase64Url(Buffer.concat([head, encrypt(text, key.secret, head)]));
+    return encodeBase64Url(Buffer.concat([head, encrypt(text, keyObjectOf(key.secret), head)]));
   }
 
   #unseal(cookie: string): Session | undefined {
@@ -105,7 +105,7 @@ export class Sessions {
       const head = bytes.subarray(0, headSize);
       const key = this.#keyring.derivedSecrets(purpose).find(({ id }) => id === head.toString("hex", 0, 8));
       if (key === undefined) return undefined;
-      const text = decrypt(bytes.subarray(headSize), key.secret, head);
+      const text = decrypt(bytes.subarray(headSize), keyObjectOf(key.secret), head);
       const plain = head[8] === 1 ? inflateRawSync(text, { maxOutputLength: maxTextSize }) : text;
       return parseSession(parseOwnJson(plain));
     } catch {

@@ -3,7 +3,6 @@ import { resealEverything } from "../keys/reseal.ts";
 import { parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
 import { adminActions, covers, type AdminAction, type Grant } from "../tokens/grants.ts";
-import { x5cOf } from "../tokens/attestation-tokens.ts";
 import { ownIssuer, type AdminIdentity } from "../tokens/admin-tokens.ts";
 import { administer, change, type AuditNote } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
@@ -195,8 +194,10 @@ function successorOf(context: ServiceContext, { issuer, subject, roles, grants }
 }
 
 function jwksOf(context: ServiceContext): readonly unknown[] {
-  return context.tokenKeys.published(context.now()).map(({ key, chain }) => {
-    const x5c = x5cOf(chain);
-    return { ...key.jwk, kid: key.kid, use: "sig", ...(x5c.length === 0 ? {} : { x5c }) };
-  });
+  return context.tokenKeys.published(context.now()).map(({ key, x5c }) => ({
+    ...key.jwk,
+    kid: key.kid,
+    use: "sig",
+    ...(x5c.length === 0 ? {} : { x5c }),
+  }));
 }

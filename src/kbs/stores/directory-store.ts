@@ -5,6 +5,7 @@ import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
+import { RecordCache } from "./record-cache.ts";
 import { assertRecordKey, isBelow } from "./record-key.ts";
 import type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./secret-store.ts";
 
@@ -45,6 +46,7 @@ class DirectoryStore implements SecretStore {
   readonly #lock: { release(): void };
   readonly #mutex = new KeyedMutex();
   readonly #folders = new Set<string>();
+  readonly #cache = new RecordCache();
   #keys = new Set<string>();
   #loaded = false;
   #loading: Promise<void> | undefined;
@@ -60,20 +62,26 @@ class DirectoryStore implements SecretStore {
 
   async read(key: string): Promise<StoredRecord | undefined> {
     assertRecordKey(key);
+    const known = this.#cache.get(key);
+    if (known !== undefined) return known === "absent" ? undefined : known;
     return failing(`read ${key}`, async () => {
+      const { changes } = this.#cache;
       try {
         const bytes = await readFile(this.#fileOf(key));
-        return { bytes, revision: revisionOf(bytes) };
+        const record = { bytes, revision: revisionOf(bytes) };
+        this.#cache.keep(key, record, changes);
+        return record;
       } catch (cause) {
-        if (isAbsent(cause)) return undefined;
-        throw cause;
+        if (!isAbsent(cause)) throw cause;
+        this.#cache.keep(key, "absent", changes);
+        return undefined;
       }
     });
   }
 
   async write(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {
     assertRecordKey(key);
-    return this.#mutex.run(key, () =>
+    return this.#changing(key, () =>
       failing(`write ${key}`, async () => {
         if (condition.kind === "revision" && (await this.read(key))?.revision !== condition.revision) return "conflict";
         const file = this.#fileOf(key);
@@ -95,7 +103,7 @@ class DirectoryStore implements SecretStore {
 
   async remove(key: string, condition: WriteCondition): Promise<"removed" | "absent" | "conflict"> {
     assertRecordKey(key);
-    return this.#mutex.run(key, () =>
+    return this.#changing(key, () =>
       failing(`remove ${key}`, async () => {
         const record = await this.read(key);
         if (record === undefined) return "absent";
@@ -144,6 +152,18 @@ class DirectoryStore implements SecretStore {
   close(): Promise<void> {
     this.#lock.release();
     return Promise.resolve();
+  }
+
+  /** One change of a record at a time; what was read of it before is forgotten, whatever comes of it. */
+  #changing<T>(key: string, change: () => Promise<T>): Promise<T> {
+    return this.#mutex.run(key, async () => {
+      this.#cache.changed(key);
+      try {
+        return await change();
+      } finally {
+        this.#cache.changed(key);
+      }
+    });
   }
 
   /**

@@ -64,10 +64,9 @@ export class AttestationTokens {
 
   /** The token for an attested guest, and its id. */
   issue(devices: readonly AttestedDevice[], now: Date): { readonly token: string; readonly tokenId: string } {
-    const { key, chain } = this.#keys.active;
+    const { key, x5c } = this.#keys.active;
     const iat = Math.floor(now.getTime() / 1000);
     const tokenId = randomUUID();
-    const x5c = x5cOf(chain);
     const token = signCompact(
       { typ: "JWT", kid: key.kid, jwk: { ...key.jwk, ...(x5c.length === 0 ? {} : { x5c }) } },
       {
@@ -150,11 +149,4 @@ function submodOf(device: AttestedDevice): Readonly<Record<string, unknown>> {
 
 function refused(why: string): KbsError {
   return new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${why}` });
-}
-
-/** PEM certificates as the base64 DER texts of `x5c`. */
-export function x5cOf(chain: string): readonly string[] {
-  return [...chain.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map((match) =>
-    (match[1] ?? "").replaceAll(/\s/g, ""),
-  );
 }

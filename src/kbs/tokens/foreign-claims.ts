@@ -29,7 +29,8 @@ export function requireOwnChallenge(claims: Readonly<Record<string, unknown>>, e
   const devices = devicesOf(claims);
   if (devices.length === 0) throw refused("it says nothing of the challenge that the evidence answered");
   for (const { name, evidence, runtimeData } of devices) {
-    if (expected.mode === "production" && isSample(evidence)) throw refused(`${name} is a sample TEE, which proves nothing, or does not say what it is`);
+    if (expected.mode === "production" && isSample(evidence))
+      throw refused(`${name} is a sample TEE, which proves nothing, or does not say what it is`);
     const nonce = memberAt(runtimeData, "nonce");
     if (typeof nonce !== "string" || !expected.isNonce(nonce)) throw refused(`${name} answered another challenge`);
     const key = memberAt(runtimeData, "tee-pubkey");

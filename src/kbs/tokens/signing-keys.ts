@@ -8,15 +8,15 @@ import { generateSigningKey, parseSigningKey, parseVerifyingKey, type SigningKey
 export interface SigningKeyEntry {
   readonly key: SigningKey;
   readonly createdAt: string;
-  /** PEM certificates, leaf first; empty when it has none. */
-  readonly chain: string;
+  /** Certificates as base64 of DER, leaf first; empty when it has none. */
+  readonly x5c: readonly string[];
 }
 
 /** A key that signed once. */
 export interface FormerKeyEntry {
   readonly key: VerifyingKey;
   readonly createdAt: string;
-  readonly chain: string;
+  readonly x5c: readonly string[];
   readonly retiredAt: string;
   /** `revoked`: nothing that it signed is accepted any more, but the audit log, which it signed too, can still be verified. */
   readonly state: "verifying" | "revoked";
@@ -152,17 +152,24 @@ function newKey({ algorithm, certify }: SigningKeysOptions, now: Date): KeptKey 
 }
 
 function activeOf([first]: readonly [KeptKey, ...KeptKey[]]): SigningKeyEntry {
-  return { key: parseSigningKey(first.pem), createdAt: first.createdAt, chain: first.chain };
+  return { key: parseSigningKey(first.pem), createdAt: first.createdAt, x5c: x5cOf(first.chain) };
 }
 
 function formerOf(keys: readonly [KeptKey, ...KeptKey[]]): readonly FormerKeyEntry[] {
   return keys.slice(1).map(({ createdAt, pem, chain, revoked }, index) => ({
     key: parseVerifyingKey(pem),
     createdAt,
-    chain,
+    x5c: x5cOf(chain),
     retiredAt: retirementOf(keys, index + 1),
     state: revoked === true ? "revoked" : "verifying",
   }));
+}
+
+/** PEM certificates as the base64 DER texts of `x5c`. */
+function x5cOf(chain: string): readonly string[] {
+  return [...chain.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g)].map((match) =>
+    (match[1] ?? "").replaceAll(/\s/g, ""),
+  );
 }
 
 /** When a former key stopped to sign: in records that do not say, when the next one was made. */
