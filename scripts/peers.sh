@@ -126,6 +126,7 @@ wrap docker-registry bookworm docker-registry
 wrap crun bookworm crun
 wrap runc bookworm runc
 wrap promtool bookworm promtool
+wrap prometheus bookworm prometheus
 wrap skopeo-1.18 trixie skopeo
 wrap cosign-2.5 trixie cosign
 wrap skopeo-1.22 sid skopeo

@@ -15,6 +15,7 @@ export type PeerName =
   | "crun"
   | "runc"
   | "promtool"
+  | "prometheus"
   | "podman-4.3"
   | "podman-5.4"
   | "buildah-1.28"

@@ -27,6 +27,7 @@ import { usage } from "../errors.ts";
 import { readSmallFile, writeWholeFile } from "../files.ts";
 import { parseListen, untilAborted } from "../listen.ts";
 import type { Shell } from "../shell.ts";
+import { readVersion } from "../version.ts";
 
 interface ServeOptions {
   readonly listen?: string;
@@ -50,6 +51,7 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
     ...settings,
     verifiers: [...(settings.verifiers ?? []), ...(await verifiersOf(options))],
     policyEngines,
+    version: readVersion(),
     log: (event) => shell.note(JSON.stringify(event)),
   });
   const reload = (): void => void reloadTls(shell, server, options.config);

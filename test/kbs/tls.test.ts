@@ -129,9 +129,13 @@ describe.skipIf(missingOpenssl())("a service with TLS", () => {
 
   it("takes a new certificate without a restart", async () => {
     const second = await issue("kbs", "IP:127.0.0.1", authority);
+    const ends = (pair: Pair) =>
+      `ociseal_certificate_expiry_timestamp_seconds{certificate="tls"} ${new X509Certificate(pair.certificate).validToDate.getTime() / 1000}`;
+    expect(server.metricsText()).toContain(ends(first));
     server.reloadTls({ ...second, clientAuthorities: authority.certificate });
     const pinned = guestWith({ tls: { authorities: authority.certificate, pinnedSha256: fingerprint(second) } });
     expect((await pinned.fetchResource("kbs:///a/b/c")).toString()).toBe("x");
+    expect(server.metricsText()).toContain(ends(second));
     await pinned.close();
   });
 

@@ -1,8 +1,15 @@
+import { X509Certificate } from "node:crypto";
+import { tees } from "../protocol/tee-names.ts";
+import type { WireErrorCode } from "../protocol/wire-errors.ts";
 import { MetricsRegistry } from "./registry.ts";
 
 const sizeBuckets = [32, 128, 512, 2048, 8192, 65_536, 1_048_576];
 const durationBuckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.5, 1];
 const attestationBuckets = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5];
+
+/** Why guests and administrators are refused, as alerts count it. */
+const guestReasons: readonly WireErrorCode[] = ["token-missing", "token-invalid", "policy-denied", "key-disabled", "resource-not-found"];
+const adminReasons: readonly WireErrorCode[] = ["admin-token-missing", "admin-token-invalid", "admin-forbidden"];
 
 /**
  * The metrics of a service. Names that begin with `kbs_` are Trustee's, so that its dashboards work; the others are ours.
@@ -44,6 +51,25 @@ export class ServiceMetrics {
     "ociseal_certificate_expiry_timestamp_seconds",
     "When a certificate of the service expires",
   );
+
+  /**
+   * Series that alerts watch are there from the start, at nought: of a series that begins at eight, Prometheus sees no
+   * increase, and the first burst of refusals would go unnoticed.
+   */
+  constructor() {
+    for (const tee of Object.keys(tees)) {
+      this.attestationSuccesses({ tee_type: tee }, 0);
+      this.attestationFailures({ tee_type: tee }, 0);
+    }
+    for (const reason of guestReasons) this.keyAccessRefused({ reason }, 0);
+    for (const reason of adminReasons) this.adminRefused({ reason }, 0);
+  }
+
+  /** Says until when the certificate of the service holds: the first one of its PEM. */
+  certificate(pem: string): void {
+    const expires = new X509Certificate(pem).validToDate.getTime();
+    this.certificateExpiry({ certificate: "tls" }, Math.floor(expires / 1000));
+  }
 
   /** The text for Prometheus. */
   text(): string {

@@ -63,6 +63,8 @@ export interface KbsServerOptions {
   readonly console?: "served" | "off" | undefined;
   /** Further routes. */
   readonly routes?: readonly Route[] | undefined;
+  /** What the service calls itself in its metrics. */
+  readonly version?: string | undefined;
   readonly log?: Log | undefined;
   readonly now?: (() => Date) | undefined;
 }

@@ -57,6 +57,8 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
   const limits = { ...defaultLimits, ...options.limits };
   const context = await openContext(options, limits, log);
   const http = await listen(options, context, log);
+  context.metrics.buildInfo({ version: options.version ?? "unknown" }, 1);
+  if (options.tls !== undefined) context.metrics.certificate(options.tls.certificate);
   const reload = setInterval(() => {
     // What fails now is tried again in a minute; until then the keys in memory are good.
     context.keyring.reload().catch((cause: unknown) => log({ event: "keyring-reload-failed", cause: String(cause) }));
@@ -83,7 +85,10 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
     address: { host: address, port },
     adminToken: options.mode === "development" ? issueAdminToken(developmentAdmin) : undefined,
     issueAdminToken,
-    reloadTls: (tls) => http.reloadTls(tls),
+    reloadTls: (tls) => {
+      http.reloadTls(tls);
+      context.metrics.certificate(tls.certificate);
+    },
     metricsText: () => context.metrics.text(),
     close: async (closeOptions) => {
       clearInterval(reload);
