@@ -23,9 +23,13 @@ export async function run(argv: readonly string[]): Promise<void> {
     process.exitCode = exitCodeOf(category);
   };
   const base = {
-    stdin: process.stdin,
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
-    stderr: process.stderr,
+    get stderr() {
+      return process.stderr;
+    },
     env: process.env,
     signal: interruption.signal,
     exitWith,
@@ -55,7 +59,7 @@ export async function run(argv: readonly string[]): Promise<void> {
 
   const json = argv.includes("--json");
   try {
-    await makeProgram(launcher, { json, width: process.stdout.columns }).parseAsync([...argv], { from: "user" });
+    await makeProgram(launcher, { json, width: process.stdout.columns, command: argv[0] }).parseAsync([...argv], { from: "user" });
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
       process.exitCode = finishParse(thrown, json, base);

@@ -35,7 +35,17 @@ export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env
   const json = options.json === true;
   const quiet = options.quiet === true;
   return {
-    ...base,
+    // Node.js opens a stream when it is asked for one, which takes longer than some commands.
+    get stdin() {
+      return base.stdin;
+    },
+    get stderr() {
+      return base.stderr;
+    },
+    stdout: base.stdout,
+    env: base.env,
+    signal: base.signal,
+    exitWith: base.exitWith,
     json,
     quiet,
     progress: options.progress ?? "auto",

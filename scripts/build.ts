@@ -13,9 +13,16 @@ function newest(path: string): number {
   return Math.max(statSync(path).mtimeMs, ...times);
 }
 
-const inputs = ["src", "cli", "scripts/bundle.ts", "package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"].map(
-  (name) => join(root, name),
-);
+const inputs = [
+  "src",
+  "cli",
+  "scripts/bundle.ts",
+  "scripts/bundle-start.ts",
+  "package.json",
+  "package-lock.json",
+  "tsconfig.json",
+  "tsconfig.build.json",
+].map((name) => join(root, name));
 const since = Math.max(...inputs.map(newest));
 if (!existsSync(stamp) || statSync(stamp).mtimeMs < since) {
   process.stderr.write("building\n");

@@ -8,6 +8,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, wri
 import { join, resolve } from "node:path";
 import { rolldown, type Plugin } from "rolldown";
 import { optionalPeers, withConsolePage } from "./bundle.ts";
+import { laterBuiltins, undiciDispatchers } from "./bundle-start.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const folder = join(root, "dist/sea");
@@ -44,6 +45,8 @@ const entry = join(folder, "entry.mjs");
 writeFileSync(entry, `import { main } from "../cli/main.js";\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
   withConsolePage(root),
+  undiciDispatchers(root),
+  laterBuiltins(),
   replaced(
     "dist/src/cipher/threads.js",
     threads.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`),

@@ -35,6 +35,14 @@ describe("the command line's own description", () => {
     }
   });
 
+  it("is the same when only one command is made", () => {
+    for (const command of new Set(pages.map(({ name }) => name.split(" ")[1] ?? "")).difference(new Set([""]))) {
+      const alone = commandPages(makeProgram({ launch: () => async () => undefined }, { json: false, width: 100, command }));
+      const belongs = ({ name }: { readonly name: string }): boolean => name.split(" ")[1] === command;
+      expect(alone.filter(belongs), command).toEqual(pages.filter(belongs));
+    }
+  });
+
   it("says in every example only flags that the command has", () => {
     for (const page of leaves) {
       const names = new Set(page.options.flatMap((option) => option.names));

@@ -1,6 +1,5 @@
 import type { TransparencyLogEntry } from "@sigstore/bundle";
 import { TransparencyLogEntry as ProtoLogEntry } from "@sigstore/protobuf-specs";
-import { fetch } from "undici";
 import { collect, parseJson } from "../../bytes/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import { SigningError } from "../errors.ts";
@@ -34,6 +33,7 @@ export async function logAtRekorV2({ url, digest, signature, verifier, signal }:
   };
   const timeout = AbortSignal.timeout(limits.timeoutMs);
   const { host } = new URL(url);
+  const { fetch } = await import("undici");
   let status: number;
   let bytes: Buffer;
   try {
