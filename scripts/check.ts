@@ -10,7 +10,7 @@ import { audit, billOfMaterials, licences } from "./package-gates.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const modules = join(root, "node_modules");
-const folders = ["src", "cli", "test", "registry-fixtures", "scripts", "bench"];
+const folders = ["src", "cli", "test", "registry-fixtures", "scripts", "bench", "examples"];
 
 interface Gate {
   readonly name: string;
@@ -85,6 +85,7 @@ function runtimeOf(text: string): string {
 const gates: readonly Gate[] = [
   { name: "types (tsc)", run: () => tool("typescript/bin/tsc", "-p", "tsconfig.json") },
   { name: "types of the console page (tsc)", run: () => tool("typescript/bin/tsc", "-p", "tsconfig.page.json") },
+  { name: "types of the examples (tsc)", run: () => tool("typescript/bin/tsc", "-p", "examples/tsconfig.json") },
   { name: "lint (oxlint)", run: () => tool("oxlint/bin/oxlint", "--type-aware", "--deny-warnings", ...folders) },
   { name: "format (oxfmt)", run: () => tool("oxfmt/bin/oxfmt", "--check", ".") },
   { name: "unused code (knip)", run: () => tool("knip/bin/knip.js") },

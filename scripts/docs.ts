@@ -8,6 +8,7 @@ import { makeProgram } from "../cli/program.ts";
 import { readVersion } from "../cli/version.ts";
 import { categories } from "../src/errors/index.ts";
 import { configurationPage } from "./config-reference.ts";
+import { libraryPage } from "./library-examples.ts";
 import { licencesPage } from "./package-gates.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -42,6 +43,7 @@ function commandsPage(): string {
 const pages: Readonly<Record<string, () => string>> = {
   "docs/reference/errors.md": errorsPage,
   "docs/reference/commands.md": commandsPage,
+  "docs/library.md": () => libraryPage(root, made),
   "docs/reference/licences.md": () => licencesPage(root, made),
   "docs/reference/configuration.md": () => configurationPage(made),
   ...Object.fromEntries(manPages(commands, readVersion()).map(({ file, text }) => [`docs/man/${file}`, () => text])),
