@@ -1,6 +1,7 @@
 import { formatImageName, parseImageName, type Descriptor, type ImageName } from "../src/oci/index.ts";
 import { openImage, type OpenedImage, type RegistryAccess } from "../src/transport/index.ts";
 import { usage } from "./errors.ts";
+import type { ContentStore } from "../src/store/index.ts";
 import type { Shell } from "./shell.ts";
 
 /** Flags of commands that talk to registries; all optional. */
@@ -71,6 +72,31 @@ export async function withImages<Result>(shell: Shell, flags: RegistryFlags, wor
   }
   await images.close();
   return result;
+}
+
+/**
+ * The destination for blobs of a source: in another repository of the same registry they are mounted instead of moved.
+ * Everything else is the destination itself.
+ */
+export function destinationFor(from: OpenedImage, to: OpenedImage): ContentStore {
+  if (from.kind !== "registry" || to.kind !== "registry" || from.store.host !== to.store.host) return to.store;
+  const { store } = to;
+  const { repository } = from.store;
+  if (repository === store.repository) return store;
+  return {
+    name: store.name,
+    resolve: (reference, options) => store.resolve(reference, options),
+    fetch: (target, options) => store.fetch(target, options),
+    exists: (target, options) => store.exists(target, options),
+    referrers: (subject, filter) => store.referrers(subject, filter),
+    tags: (options) => store.tags(options),
+    localPath: () => undefined,
+    push: (target, source, options) => store.pushFrom(target, source, repository, options),
+    ingest: (source, request) => store.ingest(source, request),
+    tag: (target, reference, options) => store.tag(target, reference, options),
+    remove: (target, options) => store.remove(target, options),
+    close: () => store.close(),
+  };
 }
 
 /** Refuses a destination named by digest where the result is made anew each time, so that nobody can know its digest. */

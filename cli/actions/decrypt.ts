@@ -3,7 +3,7 @@ import { decryptImage } from "../../src/pipeline/index.ts";
 import { checkDigest } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { withImages, type RegistryFlags } from "../images.ts";
+import { destinationFor, withImages, type RegistryFlags } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
 import { showProgress } from "../progress.ts";
@@ -32,7 +32,7 @@ export const decrypt: Action<DecryptOptions> = async (shell, [source = "", desti
         {
           from: from.store,
           root,
-          to: { store: to.store, reference: to.reference, beforeTag: async (target) => checkDigest(to, target) },
+          to: { store: destinationFor(from, to), reference: to.reference, beforeTag: async (target) => checkDigest(to, target) },
           unwrappers: keys.unwrappers,
           platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
           engine: engineOf(options.engine),

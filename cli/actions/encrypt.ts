@@ -6,7 +6,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { refuseDigest, withImages, type Images, type RegistryFlags } from "../images.ts";
+import { destinationFor, refuseDigest, withImages, type Images, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
 import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
@@ -61,7 +61,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
           from: from.store,
           root,
           to: {
-            store: to.store,
+            store: destinationFor(from, to),
             reference: to.reference,
             beforeTag: async (target, sealed) => {
               const referrers = await origin.carry(to.store, target);

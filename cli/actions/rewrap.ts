@@ -7,7 +7,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { refuseDigest, withImages, type RegistryFlags } from "../images.ts";
+import { destinationFor, refuseDigest, withImages, type RegistryFlags } from "../images.ts";
 import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
 import { prepareRecipients } from "../recipients.ts";
@@ -85,7 +85,7 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
           from: destination === undefined ? to.store : from.store,
           root,
           to: {
-            store: to.store,
+            store: destination === undefined ? to.store : destinationFor(from, to),
             reference: to.reference,
             beforeTag: async (target, layers) => {
               if (signer === undefined) return;
