@@ -10,6 +10,7 @@ import { categories } from "../src/errors/index.ts";
 import { configurationPage } from "./config-reference.ts";
 import { libraryPage } from "./library-examples.ts";
 import { licencesPage } from "./package-gates.ts";
+import { pictures } from "./pictures.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const made = "<!-- Made by make docs from the code; do not edit. -->\n";
@@ -46,6 +47,7 @@ const pages: Readonly<Record<string, () => string>> = {
   "docs/library.md": () => libraryPage(root, made),
   "docs/reference/licences.md": () => licencesPage(root, made),
   "docs/reference/configuration.md": () => configurationPage(made),
+  ...Object.fromEntries(Object.entries(pictures()).map(([file, text]) => [file, () => text])),
   ...Object.fromEntries(manPages(commands, readVersion()).map(({ file, text }) => [`docs/man/${file}`, () => text])),
 };
 

@@ -102,8 +102,9 @@ describe("the documentation", () => {
     for (const { name, text } of policies) expect(compileJsonPolicy(text, "page"), name).toBeTruthy();
   });
 
-  it("has a picture that every browser draws", () => {
-    const svg = readFileSync(join(root, "docs/threat-model.svg"), "utf8");
+  it.each(["threat-model", "architecture", "data-path"])("has a picture that every browser draws: %s", (name) => {
+    const svg = readFileSync(join(root, `docs/${name}.svg`), "utf8");
+    expect(pages.some(({ text }) => text.includes(`${name}.svg)`))).toBe(true);
     expect(svg).toContain('xmlns="http://www.w3.org/2000/svg"');
     expect(svg).not.toMatch(/<script|javascript:|href="http/);
     const open = [...svg.matchAll(/<([a-z]+)(?:\s[^>]*)?(?<!\/)>/g)].map((match) => match[1]);
