@@ -17,6 +17,7 @@ import {
   type PolicyRequirement,
   type PolicySubject,
   type SignatoryRequirement,
+  type SigningServices,
   type TrustedRoot,
 } from "../src/signing/index.ts";
 import { usage } from "./errors.ts";
@@ -59,11 +60,11 @@ export async function signerOf(shell: Shell, options: SignerOptions): Promise<Im
     return tlog === "upload" || config !== undefined ? { ...signer, services } : signer;
   }
   if (tlog === "none") throw usage("without a key a signature only counts with a log entry", "leave --tlog none away, or give --key");
-  return { kind: "keyless", identityToken: await identityTokenOf(shell, options.identityToken), services };
+  return { kind: "keyless", identityToken: await identityTokenOf(shell, options.identityToken, services), services };
 }
 
 /** A token from a file, from the job's environment, or by signing in on another device. */
-async function identityTokenOf(shell: Shell, file: string | undefined): Promise<IdentityTokenSource> {
+async function identityTokenOf(shell: Shell, file: string | undefined, services: SigningServices): Promise<IdentityTokenSource> {
   const { env } = shell;
   if (file !== undefined) {
     const token = (await readSmallFile(file, "identity token", 64 * 1024)).toString("utf8").trim();
@@ -78,8 +79,10 @@ async function identityTokenOf(shell: Shell, file: string | undefined): Promise<
   if (gitlab !== undefined) return () => Promise.resolve(gitlab);
   if (!shell.stdin.isTTY)
     throw usage("nothing says who signs", "give --key FILE, or --identity-token FILE, or run in a job that offers a token");
+  if (services.issuerUrl === undefined)
+    throw usage("the signing config names no issuer to sign in at (oidcUrls)", "give --identity-token FILE");
   return tokenFromDeviceFlow({
-    issuer: "https://oauth2.sigstore.dev/auth",
+    issuer: services.issuerUrl,
     clientId: "sigstore",
     prompt: ({ verificationUrl, userCode }) => shell.stderr.write(`open ${verificationUrl} and enter ${userCode}\n`),
   });

@@ -1,4 +1,5 @@
 import type { CallOptions } from "../store/index.ts";
+import { noServices } from "./keyless/services.ts";
 import type { ContentToSign, SignatureEvidence } from "./keyless/make-evidence.ts";
 import type { ImageSigner } from "./sign-request.ts";
 
@@ -14,5 +15,5 @@ export async function makeEvidence(signer: ImageSigner, content: ContentToSign, 
   const { signKeyless, signLogged } = await import("./keyless/make-evidence.ts");
   return signer.kind === "keyless"
     ? await signKeyless(signer, content, options)
-    : await signLogged(signer, signer.services ?? { fulcioUrl: undefined, rekor: undefined, timestampUrls: [] }, content, options);
+    : await signLogged(signer, signer.services ?? noServices, content, options);
 }

@@ -1,6 +1,7 @@
+import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Dispatcher } from "undici";
-import { decodeBase64Url, parseJson } from "../../bytes/index.ts";
+import { collect, decodeBase64Url, parseJson } from "../../bytes/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import { SigningError } from "../errors.ts";
 import type { JsonObject } from "../shape.ts";
@@ -71,13 +72,19 @@ export interface DeviceFlowRequest {
 /** The device flow waits this long at most, whatever the issuer says. */
 const deviceLimits = { minIntervalMs: 1000, maxWaitMs: 10 * 60 * 1000 } as const;
 
-/** Lets a person sign in on another device. Throws `ERR_IDENTITY_TOKEN`. Source: RFC 8628; OpenID Connect Discovery 1.0. */
+/**
+ * Lets a person sign in on another device. Throws `ERR_IDENTITY_TOKEN`.
+ * Source: RFC 8628; OpenID Connect Discovery 1.0; RFC 7636, so that a device code alone is worth nothing.
+ */
 export function tokenFromDeviceFlow({ issuer, clientId, prompt, dispatcher }: DeviceFlowRequest): IdentityTokenSource {
   return async ({ signal }) => {
     const discovery = await callJson(new URL(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`), { dispatcher, signal });
     const deviceUrl = endpoint(discovery.body, "device_authorization_endpoint", issuer);
     const tokenUrl = endpoint(discovery.body, "token_endpoint", issuer);
-    const { body: started } = await callJson(deviceUrl, { form: { client_id: clientId, scope: "openid email" }, dispatcher, signal });
+    const verifier = randomBytes(32).toString("base64url");
+    const challenge = createHash("sha256").update(verifier).digest("base64url");
+    const asked = { client_id: clientId, scope: "openid email", code_challenge_method: "S256", code_challenge: challenge };
+    const { body: started } = await callJson(deviceUrl, { form: asked, dispatcher, signal });
     const {
       device_code: code,
       user_code: userCode,
@@ -94,7 +101,8 @@ export function tokenFromDeviceFlow({ issuer, clientId, prompt, dispatcher }: De
     let pauseMs = Math.max(deviceLimits.minIntervalMs, Number(interval) * 1000 || 0);
     for (let waitedMs = 0; waitedMs < deadline; waitedMs += pauseMs) {
       await wait(pauseMs, undefined, signal === undefined ? {} : { signal });
-      const form = { grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: code, client_id: clientId };
+      const grant = { grant_type: "urn:ietf:params:oauth:grant-type:device_code", device_code: code, client_id: clientId };
+      const form = { ...grant, code_verifier: verifier };
       const { body } = await callJson(tokenUrl, { form, dispatcher, signal });
       if (typeof body["id_token"] === "string") return body["id_token"];
       if (body["error"] === "slow_down") pauseMs += 5000;
@@ -127,7 +135,9 @@ async function callJson(
       ...(form === undefined ? {} : { method: "POST", body: new URLSearchParams(form) }),
       ...(dispatcher === undefined ? {} : { dispatcher }),
     });
-    const body = parseJson(new Uint8Array(await response.arrayBuffer()), { maxBytes: maxTokenBytes, subject: "answer" });
+    const limits = { maxBytes: maxTokenBytes, subject: "answer" };
+    const bytes = response.body === null ? Buffer.alloc(0) : await collect(response.body, limits);
+    const body = parseJson(bytes, limits);
     return { status: response.status, body: typeof body === "object" && body !== null ? (body as JsonObject) : {} };
   } catch (cause) {
     signal?.throwIfAborted();

@@ -6,6 +6,8 @@ import type { JsonObject } from "../shape.ts";
 export interface SigningServices {
   /** Certificate authority; only keyless signing asks it. */
   readonly fulcioUrl: string | undefined;
+  /** OpenID Connect issuer at which a person signs in, for a token that the certificate authority takes. */
+  readonly issuerUrl: string | undefined;
   readonly rekor: { readonly url: string; readonly majorApiVersion: 1 | 2 } | undefined;
   /** RFC 3161 endpoints, in full. */
   readonly timestampUrls: readonly string[];
@@ -14,9 +16,13 @@ export interface SigningServices {
 /** Sigstore's public services. What is signed there is public for ever. Source: sigstore/root-signing, signing_config. */
 export const publicGoodServices: SigningServices = {
   fulcioUrl: "https://fulcio.sigstore.dev",
+  issuerUrl: "https://oauth2.sigstore.dev/auth",
   rekor: { url: "https://rekor.sigstore.dev", majorApiVersion: 1 },
   timestampUrls: [],
 };
+
+/** A key signs without any. */
+export const noServices: SigningServices = { fulcioUrl: undefined, issuerUrl: undefined, rekor: undefined, timestampUrls: [] };
 
 export interface SigningConfigSource {
   readonly bytes: Uint8Array | string;
@@ -49,6 +55,7 @@ export function loadSigningConfig({ bytes, source, now }: SigningConfigSource): 
   const [rekor] = usable("rekorTlogUrls", [1, 2]);
   return {
     fulcioUrl: usable("caUrls", [1])[0]?.url,
+    issuerUrl: usable("oidcUrls", [1])[0]?.url,
     rekor: rekor === undefined ? undefined : { url: rekor.url, majorApiVersion: rekor.version === 2 ? 2 : 1 },
     timestampUrls: usable("tsaUrls", [1])
       .slice(0, 1)
