@@ -2,13 +2,27 @@ import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import * as fc from "fast-check";
 import { flattenedDecrypt, FlattenedEncrypt } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { generateRootKey, localRootKey, openMemoryStore, parseRootKey, connectKbsAdmin } from "../../src/kbs/index.ts";
+import {
+  connectKbsAdmin,
+  generateRootKey,
+  KbsError,
+  localRootKey,
+  openMemoryStore,
+  parseRootKey,
+  type SecretStore,
+} from "../../src/kbs/index.ts";
 import { keyIdOf, openRecord, sealRecord } from "../../src/kbs/keys/envelope.ts";
 import { Keyring } from "../../src/kbs/keys/keyring.ts";
 import { ResourceVault } from "../../src/kbs/keys/resource-vault.ts";
 import { SealedRecords } from "../../src/kbs/keys/sealed-records.ts";
 import { resealEverything } from "../../src/kbs/keys/reseal.ts";
-import { startBench, type Bench } from "./harness.ts";
+import { raw, startBench, type Bench } from "./harness.ts";
+
+/** A member of a store, `list` replaced. */
+function memberOf(store: SecretStore, name: string | symbol, list: SecretStore["list"]): unknown {
+  const value: unknown = name === "list" ? list : Reflect.get(store, name);
+  return typeof value === "function" ? (value.bind(store) as unknown) : value;
+}
 
 describe("the envelope", () => {
   const key = { id: "0011223344556677", secret: Buffer.alloc(32, 1) };
@@ -228,6 +242,22 @@ describe("keys at a service", () => {
     const rest = await bench.admin.keys.list({ prefix: "pages", limit: 10, after: first.next });
     expect(rest.keys).toHaveLength(3);
     expect(rest.next).toBeUndefined();
+  });
+
+  it("are counted when they are due, all of them, and metrics are there while the store is not", async () => {
+    const store = openMemoryStore();
+    const state = { away: false };
+    const list: typeof store.list = (request) =>
+      state.away ? Promise.reject(new KbsError("ERR_KBS_STORE_UNAVAILABLE", { message: "the store is away" })) : store.list(request);
+    const counting = await startBench({ store: new Proxy(store, { get: (target, name) => memberOf(target, name, list) }) });
+    await Promise.all(Array.from({ length: 250 }, (_, i) => counting.admin.keys.create(`kbs:///a/b/k${i}`, { rotationDays: 1 + (i % 2) })));
+    counting.clock.now = new Date(counting.clock.now.getTime() + 1.5 * 24 * 3600 * 1000);
+    const token = counting.server.issueAdminToken({ subject: "prometheus", role: "admin", lifetimeSeconds: 600 });
+    const metrics = async () => (await raw(`${counting.server.url}/metrics`, { headers: { authorization: `Bearer ${token}` } })).text;
+    expect(await metrics()).toContain("ociseal_keys_rotation_due 125");
+    state.away = true;
+    expect(await metrics()).toContain("ociseal_keys_rotation_due 125");
+    await counting.close();
   });
 
   it("rotates the key-encryption key and the signing key while guests go on", async () => {

@@ -1,6 +1,7 @@
 import type { AuditLog } from "../audit/audit-log.ts";
 import type { RefusalDigest } from "../audit/refusal-digest.ts";
 import type { Activity } from "../console/activity.ts";
+import type { DueKeys } from "../keys/due-keys.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import type { ResourceVault } from "../keys/resource-vault.ts";
 import type { SealedRecords } from "../keys/sealed-records.ts";
@@ -27,6 +28,7 @@ export interface ServiceContext {
   readonly keyring: Keyring;
   readonly records: SealedRecords;
   readonly vault: ResourceVault;
+  readonly dueKeys: DueKeys;
   readonly policies: PolicyStore;
   /** Decides where no uploaded policy governs. */
   readonly fallbackPolicy: ResourcePolicy;

@@ -1,6 +1,7 @@
 import { defaultRefusalDigestLimits, RefusalDigest } from "../audit/refusal-digest.ts";
 import { Activity } from "../console/activity.ts";
 import { consoleRoutes } from "../console/routes.ts";
+import { DueKeys } from "../keys/due-keys.ts";
 import { Keyring } from "../keys/keyring.ts";
 import { keyringReloadMs } from "../keys/reseal.ts";
 import { ResourceVault } from "../keys/resource-vault.ts";
@@ -122,6 +123,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
     keepMs,
   });
   const nonces = new Nonces(keyring);
+  const vault = new ResourceVault(store, keyring, options.sources);
   const tokens = new AttestationTokens(tokenKeys, {
     issuer: options.tokenIssuer ?? "CoCo-Attestation-Service",
     lifetimeSeconds: options.tokenLifetimeSeconds ?? defaultTokenLifetimeSeconds,
@@ -149,7 +151,8 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
     store,
     keyring,
     records,
-    vault: new ResourceVault(store, keyring, options.sources),
+    vault,
+    dueKeys: new DueKeys(vault, now),
     policies,
     fallbackPolicy: options.resourcePolicy ?? (mode === "development" ? developmentPolicy() : affirmingPolicy()),
     referenceValues,

@@ -1,6 +1,4 @@
-import { rotationDueAt } from "../keys/key-lifecycle.ts";
 import { resealEverything } from "../keys/reseal.ts";
-import { parseResourcePath } from "../protocol/resource-path.ts";
 import { isObject } from "../protocol/shape.ts";
 import { adminActions, covers, type AdminAction, type Grant } from "../tokens/grants.ts";
 import { ownIssuer, type AdminIdentity } from "../tokens/admin-tokens.ts";
@@ -53,16 +51,10 @@ async function metrics(context: ServiceContext, call: Call): Promise<Reply> {
 }
 
 /** What is looked up only when somebody asks. */
-export async function updateGauges(context: ServiceContext): Promise<void> {
+async function updateGauges(context: ServiceContext): Promise<void> {
   if (context.auditLog !== undefined) context.metrics.auditHead({}, context.auditLog.head.seq);
-  const page = await context.vault.list({ prefix: "", limit: 1000 });
-  let due = 0;
-  for (const path of page.paths) {
-    const info = await context.vault.describe(parseResourcePath(path));
-    const at = info === undefined ? undefined : rotationDueAt(info);
-    if (at !== undefined && at <= context.now()) due += 1;
-  }
-  context.metrics.keysDue({}, due);
+  const due = await context.dueKeys.count();
+  if (due !== undefined) context.metrics.keysDue({}, due);
 }
 
 /** `{"subject", "role", "grants"?: [{"actions", "paths"}], "lifetime_seconds"?}`. Nobody can grant more than they have. */
