@@ -38,7 +38,10 @@ async function startFake(answer: (request: IncomingMessage, path: string, body: 
 }
 
 interface KvRecord {
-  versions: { data: unknown; created: string }[];
+  readonly versions: readonly { readonly data: unknown; readonly created: string }[];
+  readonly maxVersions: number;
+  /** Somebody deleted the newest version by hand: it reads as gone, and still counts. */
+  readonly deleted: boolean;
 }
 
 export interface FakeVault extends Fake {
@@ -46,28 +49,53 @@ export interface FakeVault extends Fake {
   readonly tokens: Set<string>;
   /** Makes the transit engine's key anew, as deleting it would. */
   dropTransitKey(): void;
+  /** What the engine keeps of a record, by its path below the mount. */
+  keptVersions(path: string): number;
+  /** `vault kv delete`, as an operator would. */
+  softDelete(path: string): void;
+  readonly settings: {
+    /** Refuses writes that name no version, as `cas_required` does. */
+    casRequired: boolean;
+    /** Requests outside of this namespace find nothing. */
+    namespace: string | undefined;
+  };
+  /** Seconds that a renewal gives, one after the other; then renewing is refused. Logins give 3600. */
+  readonly renewals: number[];
 }
 
 /** Vault: KV version 2 on `secret`, transit, AppRole. Source: Vault HTTP API. */
 export async function startFakeVault(): Promise<FakeVault> {
   const records = new Map<string, KvRecord>();
   const tokens = new Set(["root"]);
+  const settings: { casRequired: boolean; namespace: string | undefined } = { casRequired: false, namespace: undefined };
+  const renewals: number[] = [];
   let transitKey = randomBytes(32);
   let clock = 0;
   const kv = (method: string, kind: string, path: string, list: boolean, body: unknown): Answer => {
     const record = records.get(path);
     const latest = record?.versions.at(-1);
-    const metadata = { version: record?.versions.length ?? 0, created_time: latest?.created };
-    if (kind === "data" && method === "GET")
-      return latest === undefined ? [404, { errors: [] }] : [200, { data: { data: latest.data, metadata } }];
+    const metadata = { version: record?.versions.length ?? 0, created_time: latest?.created, destroyed: false };
+    if (kind === "data" && method === "GET") {
+      if (record !== undefined && latest !== undefined && record.deleted)
+        return [404, { data: { data: null, metadata: { ...metadata, deletion_time: latest.created } } }];
+      return latest === undefined
+        ? [404, { errors: [] }]
+        : [200, { data: { data: latest.data, metadata: { ...metadata, deletion_time: "" } } }];
+    }
+    if (kind === "metadata" && method === "POST") {
+      const { max_versions: maxVersions = 0 } = body as { max_versions?: number };
+      records.set(path, { versions: record?.versions ?? [], deleted: record?.deleted ?? false, maxVersions });
+      return [204];
+    }
     if (kind === "data" && method === "POST") {
       const { options, data } = body as { options?: { cas?: number }; data: unknown };
+      if (settings.casRequired && options?.cas === undefined) return [400, { errors: ["check-and-set parameter required for this call"] }];
       if (options?.cas !== undefined && options.cas !== metadata.version)
         return [400, { errors: ["check-and-set parameter did not match the current version"] }];
       clock += 1;
       const created = new Date(1_700_000_000_000 + clock).toISOString();
       const versions = [...(record?.versions ?? []), { data, created }];
-      records.set(path, { versions });
+      records.set(path, { versions, maxVersions: record?.maxVersions ?? 10, deleted: false });
       return [200, { data: { version: versions.length, created_time: created } }];
     }
     if (kind === "metadata" && method === "DELETE") return records.delete(path) ? [204] : [404, { errors: [] }];
@@ -102,6 +130,8 @@ export async function startFakeVault(): Promise<FakeVault> {
   };
   const fake = await startFake((request, path, body) => {
     if (path.startsWith("/v1/sys/health")) return [200, { sealed: false }];
+    if (settings.namespace !== undefined && request.headers["x-vault-namespace"] !== settings.namespace)
+      return [404, { errors: ["no handler for route"] }];
     if (path === "/v1/auth/approle/login") {
       const { role_id: role, secret_id: secret } = body as Record<string, string>;
       if (role !== "kbs" || secret !== "s3cret") return [400, { errors: ["invalid role or secret ID"] }];
@@ -110,13 +140,29 @@ export async function startFakeVault(): Promise<FakeVault> {
       return [200, { auth: { client_token: token, lease_duration: 3600, renewable: true } }];
     }
     if (!tokens.has(String(request.headers["x-vault-token"]))) return [403, { errors: ["permission denied"] }];
+    if (path === "/v1/auth/token/renew-self") {
+      const lease = renewals.shift();
+      return lease === undefined
+        ? [400, { errors: ["lease is not renewable"] }]
+        : [200, { auth: { client_token: request.headers["x-vault-token"], lease_duration: lease, renewable: true } }];
+    }
     const [, mount, kind = "", ...rest] = /^\/v1\/([^/]+)\/([^/]+)\/([^?]*)/.exec(path) ?? [];
     if (mount === "secret") return kv(request.method ?? "", kind, rest.join("/"), path.endsWith("?list=true"), body);
     if (mount === "transit") return transit(kind, body);
     return [404, { errors: ["no handler for route"] }];
   });
   return Object.assign(fake, {
+    settings,
     tokens,
+    renewals,
+    keptVersions: (path: string) => {
+      const record = records.get(path);
+      return Math.min(record?.versions.length ?? 0, record?.maxVersions ?? 0);
+    },
+    softDelete: (path: string) => {
+      const record = records.get(path);
+      if (record !== undefined) records.set(path, { ...record, deleted: true });
+    },
     dropTransitKey: () => {
       transitKey = randomBytes(32);
     },
@@ -129,11 +175,13 @@ interface Secret {
 }
 
 /** The Kubernetes API as far as Secrets of one namespace go. Source: Kubernetes API reference, Secret v1. */
-export async function startFakeKubernetes(token: () => string): Promise<Fake> {
+export async function startFakeKubernetes(token: () => string): Promise<Fake & { readonly settings: { gone: number } }> {
+  /** Listings of which the second page is gone. */
+  const settings = { gone: 0 };
   const secrets = new Map<string, Secret>();
   let version = 0;
   const failure = (code: number, reason: string): Answer => [code, { kind: "Status", status: "Failure", reason, code }];
-  return startFake((request, path, body) => {
+  const server = await startFake((request, path, body) => {
     if (request.headers.authorization !== `Bearer ${token()}`) return failure(401, "Unauthorized");
     const url = new URL(path, "http://x");
     const [, name] = /^\/api\/v1\/namespaces\/kbs\/secrets(?:\/([^/]+))?$/.exec(url.pathname) ?? ["", undefined];
@@ -156,6 +204,10 @@ export async function startFakeKubernetes(token: () => string): Promise<Fake> {
           wanted.every(([label = "", value]) => metadata.labels[label] === value),
         );
         const start = Number(url.searchParams.get("continue") ?? 0);
+        if (start > 0 && settings.gone > 0) {
+          settings.gone -= 1;
+          return failure(410, "Expired");
+        }
         const end = start + Math.min(2, Number(url.searchParams.get("limit") ?? 1000));
         return [
           200,
@@ -186,6 +238,7 @@ export async function startFakeKubernetes(token: () => string): Promise<Fake> {
         return failure(405, "MethodNotAllowed");
     }
   });
+  return Object.assign(server, { settings });
 }
 
 /** A CoCo attestation service over REST that says what it is told to. */

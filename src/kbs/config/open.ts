@@ -182,9 +182,12 @@ async function vaultOf(vault: VaultConfig): Promise<VaultConnection> {
 async function loginOf(login: VaultLoginConfig): Promise<VaultLogin> {
   switch (login.kind) {
     case "token":
-      return { kind: "token", token: (await file(login.tokenFile)).trim() };
+      // Missing at the start is a mistake in the configuration; later the store waits for it.
+      await file(login.tokenFile);
+      return { kind: "token-file", tokenFile: login.tokenFile };
     case "approle":
-      return { kind: "approle", roleId: login.roleId, secretId: (await file(login.secretIdFile)).trim(), mount: login.mount };
+      await file(login.secretIdFile);
+      return { kind: "approle-file", roleId: login.roleId, secretIdFile: login.secretIdFile, mount: login.mount };
     case "kubernetes":
     case "jwt":
       return login;

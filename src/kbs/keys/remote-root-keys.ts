@@ -4,11 +4,15 @@ import { decodeBase64, encodeBase64 } from "../../bytes/index.ts";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { memberAt } from "../protocol/shape.ts";
+import { isAway } from "../stores/json-service.ts";
 import { VaultSession, type VaultConnection } from "../stores/vault-session.ts";
 import type { RootKey } from "./root-key.ts";
 
 export interface VaultTransitOptions extends VaultConnection {
-  /** Name of the key in the transit engine; a key of type aes256-gcm96. */
+  /**
+   * Name of the key in the transit engine; a key of type aes256-gcm96. Give the token's policy update, not create, on
+   * `encrypt/NAME`: with create, a name that is not there makes a new key.
+   */
   readonly key: string;
   /** `transit` unless told. */
   readonly mount?: string | undefined;
@@ -27,7 +31,7 @@ export function vaultTransitRootKey(options: VaultTransitOptions): RootKey {
     const answer = await session.call("POST", `${mount}/${verb}/${options.key}`, body);
     const text = memberAt(answer.value, "data", member);
     if (answer.status === 200 && typeof text === "string") return text;
-    if (answer.status >= 500 || answer.status === 429) throw session.service.failed(`${verb} a key`, answer);
+    if (isAway(answer.status)) throw session.service.failed(`${verb} a key`, answer);
     throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", {
       message: `Vault did not ${verb} under the transit key ${options.key} (status ${answer.status})`,
     });

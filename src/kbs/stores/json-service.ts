@@ -99,14 +99,16 @@ export class JsonService {
 
   /** The error for an answer that nobody expected. */
   failed(what: string, answer: JsonAnswer): KbsError {
-    return new KbsError(
-      [429, 500, 502, 503, 504, 472, 473].includes(answer.status) ? "ERR_KBS_STORE_UNAVAILABLE" : "ERR_KBS_STORE_FAILED",
-      {
-        message: `${this.name} did not ${what} (status ${answer.status})`,
-        details: { status: answer.status },
-      },
-    );
+    return new KbsError(isAway(answer.status) ? "ERR_KBS_STORE_UNAVAILABLE" : "ERR_KBS_STORE_FAILED", {
+      message: `${this.name} did not ${what} (status ${answer.status})`,
+      details: { status: answer.status },
+    });
   }
+}
+
+/** Whether a service that answers so may do its work later: busy, sealed, standing by, or not yet where it was told to be. */
+export function isAway(status: number): boolean {
+  return [412, 429, 472, 473].includes(status) || status >= 500;
 }
 
 function jsonOf(bytes: Buffer): unknown {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { decodeBase64, encodeBase64 } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
 import { memberAt } from "../protocol/shape.ts";
+import { readCredential } from "./credential-file.ts";
 import { JsonService, type JsonAnswer } from "./json-service.ts";
 import { assertRecordKey, isBelow, pageOf } from "./record-key.ts";
 import type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./secret-store.ts";
@@ -26,6 +26,7 @@ const managedByLabel = "app.kubernetes.io/managed-by";
 /** A Secret holds 1 MiB; room is left for what base64 and metadata add on the way. Source: Kubernetes API, Secret. */
 const maxValueBytes = 1_000_000;
 const pageSize = 500;
+const maxListings = 3;
 
 /**
  * Records as Secrets of one namespace, values sealed by us. For some thousand records; a listing reads all metadata.
@@ -47,6 +48,11 @@ class KubernetesStore implements SecretStore {
   constructor(options: KubernetesStoreOptions) {
     if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(options.namespace))
       throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "not the name of a Kubernetes namespace" });
+    // It goes into a label and a selector of labels. Source: Kubernetes, "Labels and Selectors", syntax.
+    if (options.instance !== undefined && !/^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(options.instance))
+      throw new KbsError("ERR_KBS_CONFIG_INVALID", {
+        message: "the instance is not the value of a Kubernetes label (at most 63 characters)",
+      });
     this.name = `kubernetes ${options.namespace}`;
     this.#service = new JsonService({ url: options.url, name: "Kubernetes", authorities: options.authorities });
     this.#base = `/api/v1/namespaces/${options.namespace}/secrets`;
@@ -104,6 +110,15 @@ class KubernetesStore implements SecretStore {
   }
 
   async list({ prefix, after, limit }: ListRequest): Promise<RecordPage> {
+    for (let attempt = 0; attempt < maxListings; attempt += 1) {
+      const keys = await this.#keysBelow(prefix);
+      if (keys !== "gone") return pageOf(keys, after, limit);
+    }
+    throw this.#service.away("its listings end before they are read");
+  }
+
+  /** `gone`: the snapshot that a listing pages through is kept for some minutes, and was let go. */
+  async #keysBelow(prefix: string): Promise<readonly string[] | "gone"> {
     const keys: string[] = [];
     let next: string | undefined;
     const selector = encodeURIComponent(`${managedByLabel}=ociseal-kbs,${instanceLabel}=${this.#instance}`);
@@ -112,6 +127,7 @@ class KubernetesStore implements SecretStore {
       // Metadata alone: the values of thousands of Secrets are not needed to name them.
       const headers = { accept: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json" };
       const answer = await this.#call("GET", `?labelSelector=${selector}&limit=${pageSize}${more}`, { headers });
+      if (answer.status === 410 && next !== undefined) return "gone";
       const items = memberAt(answer.value, "items");
       if (answer.status !== 200 || !Array.isArray(items)) throw this.#service.failed("list records", answer);
       for (const item of items) {
@@ -121,7 +137,7 @@ class KubernetesStore implements SecretStore {
       const continued = memberAt(answer.value, "metadata", "continue");
       next = typeof continued === "string" && continued !== "" ? continued : undefined;
     } while (next !== undefined);
-    return pageOf(keys, after, limit);
+    return keys;
   }
 
   async probe(): Promise<void> {
@@ -174,7 +190,7 @@ class KubernetesStore implements SecretStore {
     path: string,
     more: { readonly headers?: Record<string, string>; readonly json?: unknown } = {},
   ): Promise<JsonAnswer> {
-    const token = (await readFile(this.#tokenFile, "utf8")).trim();
+    const token = await readCredential(this.#tokenFile);
     return this.#service.call(method, `${this.#base}${path}`, { ...more, headers: { ...more.headers, authorization: `Bearer ${token}` } });
   }
 }

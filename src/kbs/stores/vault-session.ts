@@ -1,13 +1,14 @@
-import { readFile } from "node:fs/promises";
 import { KbsError } from "../errors.ts";
 import { memberAt } from "../protocol/shape.ts";
+import { readCredential } from "./credential-file.ts";
 import { JsonService, type JsonAnswer } from "./json-service.ts";
 
-/** How to log in to Vault or OpenBao. */
+/** How to log in to Vault or OpenBao. Files are read again at each login: an agent or Kubernetes rotates them. */
 export type VaultLogin =
   | { readonly kind: "token"; readonly token: string }
+  | { readonly kind: "token-file"; readonly tokenFile: string }
   | { readonly kind: "approle"; readonly roleId: string; readonly secretId: string; readonly mount?: string | undefined }
-  /** The service account token is read again at each login: Kubernetes rotates it. */
+  | { readonly kind: "approle-file"; readonly roleId: string; readonly secretIdFile: string; readonly mount?: string | undefined }
   | { readonly kind: "kubernetes"; readonly role: string; readonly tokenFile?: string | undefined; readonly mount?: string | undefined }
   | { readonly kind: "jwt"; readonly role: string; readonly jwtFile: string; readonly mount?: string | undefined };
 
@@ -21,19 +22,29 @@ export interface VaultConnection {
 }
 
 const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-/** A token is replaced when less than this part of its life is left. */
+/** A token is renewed when less than this part of its life is left. */
 const renewAtPart = 1 / 3;
+/** A token of which nobody says how long it lives is looked at again after this time. */
+const unknownLifeMs = 3_600_000;
+
+interface HeldToken {
+  readonly value: string;
+  readonly renewAt: number;
+  /** Of the token when it was new; renewals that give much less show that its end is near. */
+  readonly leaseSeconds: number;
+}
 
 /**
- * Requests to Vault with a token that is kept fresh: a new login before the lease ends, and once more when a request is
- * refused. Source: Vault HTTP API, "auth/approle", "auth/kubernetes", "auth/jwt".
+ * Requests to Vault with a token that is kept fresh: renewed before its lease ends, replaced by a new login when it cannot
+ * be renewed any further (a login may cost one of few uses of a secret id), and once when a request is refused.
+ * Source: Vault HTTP API, "auth/token", "auth/approle", "auth/kubernetes", "auth/jwt".
  */
 export class VaultSession {
   readonly service: JsonService;
   readonly #connection: VaultConnection;
   readonly #now: () => number;
-  #token: { readonly value: string; readonly renewAt: number } | undefined;
-  #login: Promise<string> | undefined;
+  #token: HeldToken | undefined;
+  #refreshing: Promise<string> | undefined;
 
   constructor(connection: VaultConnection, now: () => number = Date.now) {
     this.service = new JsonService({ url: connection.url, name: "Vault", authorities: connection.authorities });
@@ -43,11 +54,13 @@ export class VaultSession {
 
   /** `path` begins after `/v1/`. */
   async call(method: string, path: string, json?: unknown): Promise<JsonAnswer> {
-    const answer = await this.#send(method, path, json, await this.#freshToken());
-    if (answer.status !== 403 || this.#connection.login.kind === "token") return answer;
-    // A revoked or expired token looks like a missing right: one login tells them apart.
-    this.#token = undefined;
-    return this.#send(method, path, json, await this.#freshToken());
+    const token = await this.#freshToken();
+    const answer = await this.#send(method, path, json, token);
+    if (answer.status !== 403) return answer;
+    // A revoked or expired token looks like a missing right: one login tells them apart. Another request may have logged in meanwhile.
+    if (this.#token?.value === token) this.#token = undefined;
+    const next = await this.#freshToken();
+    return next === token ? answer : this.#send(method, path, json, next);
   }
 
   close(): Promise<void> {
@@ -65,16 +78,37 @@ export class VaultSession {
   }
 
   async #freshToken(): Promise<string> {
-    const { login } = this.#connection;
-    if (login.kind === "token") return login.token;
-    if (this.#token !== undefined && this.#now() < this.#token.renewAt) return this.#token.value;
-    this.#login ??= this.#logIn(login).finally(() => {
-      this.#login = undefined;
+    const held = this.#token;
+    if (held !== undefined && this.#now() < held.renewAt) return held.value;
+    this.#refreshing ??= this.#refresh(held).finally(() => {
+      this.#refreshing = undefined;
     });
-    return this.#login;
+    return this.#refreshing;
   }
 
-  async #logIn(login: Exclude<VaultLogin, { kind: "token" }>): Promise<string> {
+  /** Renews the token at hand; what cannot be renewed is replaced. */
+  async #refresh(held: HeldToken | undefined): Promise<string> {
+    const renewed = held === undefined ? undefined : await this.#renew(held.value);
+    // Near the end of its longest life a token is renewed by less and less.
+    if (held !== undefined && renewed !== undefined && renewed >= held.leaseSeconds * renewAtPart)
+      return this.#hold(held.value, renewed, held.leaseSeconds);
+    return this.#logIn(this.#connection.login);
+  }
+
+  /** The lease that a renewal gives in seconds, 0 for one without an end; `undefined` when there was none. */
+  async #renew(token: string): Promise<number | undefined> {
+    const answer = await this.#send("POST", "auth/token/renew-self", {}, token);
+    const lease = memberAt(answer.value, "auth", "lease_duration");
+    return answer.status === 200 && typeof lease === "number" ? lease : undefined;
+  }
+
+  async #logIn(login: VaultLogin): Promise<string> {
+    if (login.kind === "token" || login.kind === "token-file") {
+      const token = login.kind === "token" ? login.token : await readCredential(login.tokenFile);
+      // Who gave us the token may not have said that it ends; renewing it tells, and keeps it alive.
+      const lease = await this.#renew(token);
+      return this.#hold(token, lease ?? unknownLifeMs / 1000);
+    }
     const { path, body } = await loginRequest(login);
     const answer = await this.#send("POST", path, body, undefined);
     const token = memberAt(answer.value, "auth", "client_token");
@@ -86,24 +120,33 @@ export class VaultSession {
         hint: "check the role and its credentials",
       });
     }
+    return this.#hold(token, lease);
+  }
+
+  #hold(value: string, lease: number, original = lease): string {
     // A lease of 0 never ends.
     const life = lease === 0 ? Number.MAX_SAFE_INTEGER : lease * 1000 * (1 - renewAtPart);
-    this.#token = { value: token, renewAt: this.#now() + life };
-    return token;
+    this.#token = { value, renewAt: this.#now() + life, leaseSeconds: original };
+    return value;
   }
 }
 
-async function loginRequest(login: Exclude<VaultLogin, { kind: "token" }>): Promise<{ readonly path: string; readonly body: unknown }> {
-  const read = async (file: string) => (await readFile(file, "utf8")).trim();
+type KnownLogin = Exclude<VaultLogin, { readonly kind: "token" | "token-file" }>;
+
+async function loginRequest(login: KnownLogin): Promise<{ readonly path: string; readonly body: unknown }> {
   switch (login.kind) {
     case "approle":
       return { path: `auth/${login.mount ?? "approle"}/login`, body: { role_id: login.roleId, secret_id: login.secretId } };
+    case "approle-file": {
+      const secret = await readCredential(login.secretIdFile);
+      return { path: `auth/${login.mount ?? "approle"}/login`, body: { role_id: login.roleId, secret_id: secret } };
+    }
     case "kubernetes":
       return {
         path: `auth/${login.mount ?? "kubernetes"}/login`,
-        body: { role: login.role, jwt: await read(login.tokenFile ?? serviceAccountToken) },
+        body: { role: login.role, jwt: await readCredential(login.tokenFile ?? serviceAccountToken) },
       };
     case "jwt":
-      return { path: `auth/${login.mount ?? "jwt"}/login`, body: { role: login.role, jwt: await read(login.jwtFile) } };
+      return { path: `auth/${login.mount ?? "jwt"}/login`, body: { role: login.role, jwt: await readCredential(login.jwtFile) } };
   }
 }

@@ -13,12 +13,16 @@ export interface VaultStoreOptions extends VaultConnection {
   readonly folder?: string | undefined;
 }
 
+const maxAttempts = 10;
+
 /**
  * Records in the KV engine, version 2, of Vault or OpenBao. Values are sealed by us all the same: whoever may read the
- * mount reads no key.
+ * mount reads no key. The engine keeps one version of a record, or what was destroyed would stay there in an older one.
  *
- * Creating and replacing are atomic by the engine's `cas`. Removing has no `cas` there: the revision is compared first,
- * and within one process in order. Source: Vault HTTP API, "KV secrets engine - version 2".
+ * Creating and replacing are atomic by the engine's `cas`, also on a mount that demands it. Removing has no `cas` there:
+ * the revision is compared first, and within one process in order. The token's policy needs create, read and update on
+ * `data/`, and read, list, update and delete on `metadata/` of the folder. Source: Vault HTTP API, "KV secrets engine -
+ * version 2".
  */
 export function openVaultStore(options: VaultStoreOptions): SecretStore {
   return new VaultStore(new VaultSession(options), options.mount ?? "secret", options.folder ?? "ociseal-kbs");
@@ -51,24 +55,44 @@ class VaultStore implements SecretStore {
 
   async write(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<{ readonly revision: string } | "conflict"> {
     assertRecordKey(key);
-    let options: { readonly cas?: number } = {};
-    if (condition.kind !== "any") {
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       const found = await this.#find(key);
       const exists = "bytes" in found;
-      if (condition.kind === "absent" ? exists : !exists || found.revision !== condition.revision) return "conflict";
-      options = { cas: found.version };
+      if (condition.kind === "absent" && exists) return "conflict";
+      if (condition.kind === "revision" && (!exists || found.revision !== condition.revision)) return "conflict";
+      if (found.version === 0) await this.#keepOneVersion(key);
+      const outcome = await this.#put(key, bytes, found.version);
+      if (outcome !== "conflict" || condition.kind !== "any") return outcome;
     }
+    throw new KbsError("ERR_KBS_STORE_CONFLICT", { message: `${key} is being changed by others; try again` });
+  }
+
+  /** `cas` is the version that is there, 0 for none. */
+  async #put(key: string, bytes: Uint8Array, cas: number): Promise<{ readonly revision: string } | "conflict"> {
     const answer = await this.#session.call("POST", this.#path("data", key), {
-      options,
+      options: { cas },
       data: { data: encodeBase64(bytes), encoding: "base64" },
     });
     // A cas mismatch is a 400 like any other bad request; only its text tells.
-    if (answer.status === 400 && JSON.stringify(answer.value ?? "").includes("check-and-set")) return "conflict";
+    const text = JSON.stringify(memberAt(answer.value, "errors") ?? "");
+    if (answer.status === 400 && text.includes("did not match the current version")) return "conflict";
+    // The storage behind Vault has a limit of its own: 1 MiB with Raft, half of that with Consul.
+    if (answer.status === 413 || /too large|exceeds the maximum/i.test(text)) {
+      throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
+        message: `Vault does not take a value of ${bytes.length} bytes`,
+        hint: "keep big resources in another store",
+      });
+    }
     const version = memberAt(answer.value, "data", "version");
     const created = memberAt(answer.value, "data", "created_time");
     if (answer.status !== 200 || typeof version !== "number" || typeof created !== "string")
       throw this.#session.service.failed(`write ${key}`, answer);
     return { revision: `${version}@${created}` };
+  }
+
+  async #keepOneVersion(key: string): Promise<void> {
+    const answer = await this.#session.call("POST", this.#path("metadata", key), { max_versions: 1 });
+    if (answer.status !== 204 && answer.status !== 200) throw this.#session.service.failed(`limit the versions of ${key}`, answer);
   }
 
   async remove(key: string, condition: WriteCondition): Promise<"removed" | "absent" | "conflict"> {
@@ -83,17 +107,23 @@ class VaultStore implements SecretStore {
   }
 
   async list({ prefix, after, limit }: ListRequest): Promise<RecordPage> {
-    const keys: string[] = [];
+    const names: string[] = [];
     const walk = async (folder: string): Promise<void> => {
       for (const name of await this.#names(folder)) {
         const key = folder === "" ? name : `${folder}/${name}`;
         if (name.endsWith("/")) await walk(key.slice(0, -1));
-        else if ((await this.read(key)) !== undefined) keys.push(key);
+        else if (after === undefined || key > after) names.push(key);
       }
     };
     await walk(prefix);
-    if (prefix !== "" && (await this.read(prefix)) !== undefined) keys.push(prefix);
-    return pageOf(keys, after, limit);
+    if (prefix !== "" && (after === undefined || prefix > after)) names.push(prefix);
+    // The engine lists all names at once, also of what somebody deleted there: only a page of them is looked at.
+    const keys: string[] = [];
+    for (const key of names.sort()) {
+      if (keys.length > limit) break;
+      if ((await this.read(key)) !== undefined) keys.push(key);
+    }
+    return pageOf(keys, undefined, limit);
   }
 
   async probe(): Promise<void> {

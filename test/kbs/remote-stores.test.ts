@@ -1,0 +1,227 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openKubernetesStore, openVaultStore, vaultTransitRootKey } from "../../src/kbs/index.ts";
+import { VaultSession } from "../../src/kbs/stores/vault-session.ts";
+import { startFakeKubernetes, startFakeVault, type FakeVault } from "./fakes.ts";
+
+let folder: string;
+let vault: FakeVault;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kbs-remote-"));
+  vault = await startFakeVault();
+});
+afterAll(async () => {
+  await vault.close();
+  await rm(folder, { recursive: true });
+});
+
+const root = { kind: "token", token: "root" } as const;
+const bytes = (text: string) => Buffer.from(text);
+
+describe("a store in Vault's KV engine", () => {
+  it("leaves one version of a record behind, however often it is replaced", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "versions" });
+    for (const text of ["1", "2", "3"]) await store.write("a", bytes(text), { kind: "any" });
+    expect(vault.keptVersions("versions/a")).toBe(1);
+    await store.close();
+  });
+
+  it("writes on a mount that demands check-and-set, whatever the condition", async () => {
+    vault.settings.casRequired = true;
+    const store = openVaultStore({ url: vault.url, login: root, folder: "cas" });
+    expect(await store.write("a", bytes("1"), { kind: "any" })).not.toBe("conflict");
+    expect(await store.write("a", bytes("2"), { kind: "any" })).not.toBe("conflict");
+    expect(await store.write("b", bytes("1"), { kind: "absent" })).not.toBe("conflict");
+    expect(await store.write("b", bytes("2"), { kind: "absent" })).toBe("conflict");
+    const outcomes = await Promise.all(Array.from({ length: 6 }, (_, i) => store.write("a", bytes(`x${i}`), { kind: "any" })));
+    expect(outcomes).not.toContain("conflict");
+    vault.settings.casRequired = false;
+    await store.close();
+  });
+
+  it("takes a record that an operator deleted by hand for absent, and can create it again", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "soft" });
+    const first = await store.write("a", bytes("1"), { kind: "absent" });
+    await store.write("b", bytes("1"), { kind: "absent" });
+    vault.softDelete("soft/a");
+    expect(await store.read("a")).toBeUndefined();
+    expect((await store.list({ prefix: "", limit: 10 })).keys).toEqual(["b"]);
+    expect(await store.remove("a", { kind: "any" })).toBe("absent");
+    expect(await store.write("a", bytes("2"), { kind: "revision", revision: first === "conflict" ? "" : first.revision })).toBe("conflict");
+    expect(await store.write("a", bytes("2"), { kind: "absent" })).not.toBe("conflict");
+    expect((await store.read("a"))?.bytes.toString()).toBe("2");
+    await store.close();
+  });
+
+  it("reads no more records for a page than the page has", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "many" });
+    for (let i = 0; i < 30; i += 1) await store.write(`k/${i}`, bytes("x"), { kind: "absent" });
+    const before = vault.seen.length;
+    const page = await store.list({ prefix: "k", limit: 3 });
+    expect(page).toEqual({ keys: ["k/0", "k/1", "k/10"], next: "k/10" });
+    expect(await store.list({ prefix: "k", limit: 2, after: page.next })).toEqual({ keys: ["k/11", "k/12"], next: "k/12" });
+    expect(vault.seen.slice(before).filter((line) => line.startsWith("GET /v1/secret/data/")).length).toBeLessThan(10);
+    await store.close();
+  });
+
+  it("works in a namespace", async () => {
+    vault.settings.namespace = "team/kbs";
+    const inside = openVaultStore({ url: vault.url, login: root, folder: "ns", namespace: "team/kbs" });
+    await inside.write("a", bytes("1"), { kind: "absent" });
+    expect((await inside.read("a"))?.bytes.toString()).toBe("1");
+    await inside.probe();
+    const outside = openVaultStore({ url: vault.url, login: root, folder: "ns" });
+    expect(await outside.read("a")).toBeUndefined();
+    await expect(outside.write("a", bytes("1"), { kind: "absent" })).rejects.toMatchObject({ code: "ERR_KBS_STORE_FAILED" });
+    vault.settings.namespace = undefined;
+    await inside.close();
+    await outside.close();
+  });
+
+  it.each([
+    [429, "ERR_KBS_STORE_UNAVAILABLE"],
+    [412, "ERR_KBS_STORE_UNAVAILABLE"],
+    [503, "ERR_KBS_STORE_UNAVAILABLE"],
+    [473, "ERR_KBS_STORE_UNAVAILABLE"],
+    [405, "ERR_KBS_STORE_FAILED"],
+    [403, "ERR_KBS_STORE_FAILED"],
+  ])("says of status %i whether waiting helps", async (status, code) => {
+    const store = openVaultStore({ url: vault.url, login: root });
+    vault.outage = status;
+    await expect(store.read("a")).rejects.toMatchObject({ code });
+    await expect(store.list({ prefix: "", limit: 1 })).rejects.toMatchObject({ code });
+    await expect(store.write("a", bytes("1"), { kind: "any" })).rejects.toMatchObject({ code });
+    vault.outage = undefined;
+    await store.close();
+  });
+});
+
+describe("a session with Vault", () => {
+  const paths = (from: number) => vault.seen.slice(from).map((line) => line.split("/v1/")[1] ?? "");
+
+  it("renews its token before it ends, and logs in again when renewals give too little", async () => {
+    let now = 0;
+    const session = new VaultSession({ url: vault.url, login: { kind: "approle", roleId: "kbs", secretId: "s3cret" } }, () => now);
+    const start = vault.seen.length;
+    vault.renewals.push(3600, 60);
+    await session.call("GET", "secret/data/x");
+    now = 2390 * 1000;
+    await session.call("GET", "secret/data/x");
+    now = 2410 * 1000;
+    await session.call("GET", "secret/data/x");
+    now = 4900 * 1000;
+    await Promise.all([session.call("GET", "secret/data/x"), session.call("GET", "secret/data/x")]);
+    expect(paths(start)).toEqual([
+      "auth/approle/login",
+      "secret/data/x",
+      "secret/data/x",
+      "auth/token/renew-self",
+      "secret/data/x",
+      "auth/token/renew-self",
+      "auth/approle/login",
+      "secret/data/x",
+      "secret/data/x",
+    ]);
+    await session.close();
+  });
+
+  it("keeps a given token alive, and reads its file again when it was rotated", async () => {
+    const file = join(folder, "vault-token");
+    await writeFile(file, "root\n");
+    let now = 0;
+    const session = new VaultSession({ url: vault.url, login: { kind: "token-file", tokenFile: file } }, () => now);
+    vault.renewals.push(300, 300);
+    const start = vault.seen.length;
+    expect((await session.call("GET", "secret/data/x")).status).toBe(404);
+    now = 201_000;
+    expect((await session.call("GET", "secret/data/x")).status).toBe(404);
+    expect(paths(start).filter((path) => path.endsWith("renew-self"))).toHaveLength(2);
+    vault.tokens.delete("root");
+    vault.tokens.add("second");
+    expect((await session.call("GET", "secret/data/x")).status).toBe(403);
+    await writeFile(file, "second\n");
+    expect((await session.call("GET", "secret/data/x")).status).toBe(404);
+    await rm(file);
+    vault.tokens.delete("second");
+    await expect(session.call("GET", "secret/data/x")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
+    vault.tokens.add("root");
+    await session.close();
+  });
+
+  it("reads the secret id of an AppRole at each login", async () => {
+    const file = join(folder, "secret-id");
+    await writeFile(file, "wrong");
+    const session = new VaultSession({ url: vault.url, login: { kind: "approle-file", roleId: "kbs", secretIdFile: file } });
+    await expect(session.call("GET", "secret/data/x")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
+    await writeFile(file, "s3cret\n");
+    expect((await session.call("GET", "secret/data/x")).status).toBe(404);
+    await session.close();
+  });
+});
+
+describe("a root key in Vault's transit engine", () => {
+  it("binds what it wraps to its purpose, and says whether waiting helps", async () => {
+    const key = vaultTransitRootKey({ url: vault.url, login: root, key: "kbs" });
+    const wrapped = await key.wrap(bytes("x".repeat(32)), bytes("for a"));
+    expect(wrapped.toString()).toMatch(/^vault:v\d+:/);
+    expect((await key.unwrap(wrapped, bytes("for a"))).toString()).toBe("x".repeat(32));
+    await expect(key.unwrap(wrapped, bytes("for b"))).rejects.toMatchObject({ code: "ERR_KBS_ROOT_KEY_UNUSABLE" });
+    for (const [status, code] of [
+      [503, "ERR_KBS_STORE_UNAVAILABLE"],
+      [429, "ERR_KBS_STORE_UNAVAILABLE"],
+      [412, "ERR_KBS_STORE_UNAVAILABLE"],
+      [403, "ERR_KBS_ROOT_KEY_UNUSABLE"],
+      [404, "ERR_KBS_ROOT_KEY_UNUSABLE"],
+    ] as const) {
+      vault.outage = status;
+      await expect(key.unwrap(wrapped, bytes("for a")), String(status)).rejects.toMatchObject({ code });
+    }
+    vault.outage = undefined;
+    await key.close?.();
+  });
+});
+
+describe("a store in Kubernetes Secrets", () => {
+  it("begins a listing anew when the cluster let its snapshot go, and gives up in the end", async () => {
+    const kubernetes = await startFakeKubernetes(() => "t");
+    await writeFile(join(folder, "sa"), "t");
+    const store = openKubernetesStore({ url: kubernetes.url, namespace: "kbs", tokenFile: join(folder, "sa") });
+    const keys = ["a", "b", "c", "d", "e"];
+    for (const key of keys) await store.write(key, bytes("1"), { kind: "absent" });
+    kubernetes.settings.gone = 2;
+    expect((await store.list({ prefix: "", limit: 10 })).keys).toEqual(keys);
+    kubernetes.settings.gone = 10;
+    await expect(store.list({ prefix: "", limit: 10 })).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
+    await store.close();
+    await kubernetes.close();
+  });
+
+  it("follows the rotation of its token, and waits for a file that is missing", async () => {
+    let token = "first";
+    const kubernetes = await startFakeKubernetes(() => token);
+    const file = join(folder, "rotated");
+    await writeFile(file, "first");
+    const store = openKubernetesStore({ url: kubernetes.url, namespace: "kbs", tokenFile: file });
+    await store.write("a", bytes("1"), { kind: "absent" });
+    token = "second";
+    await writeFile(file, "second");
+    expect((await store.read("a"))?.bytes.toString()).toBe("1");
+    await rm(file);
+    await expect(store.read("a")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
+    await store.close();
+    await kubernetes.close();
+  });
+
+  it("refuses what no Secret can hold, and names that are no label or namespace", async () => {
+    const options = { url: "http://127.0.0.1:1", namespace: "kbs", tokenFile: "t" };
+    const store = openKubernetesStore(options);
+    await expect(store.write("a", Buffer.alloc(1_000_001), { kind: "any" })).rejects.toMatchObject({ code: "ERR_KBS_REQUEST_REFUSED" });
+    for (const instance of ["a,b=c", "-a", "", "x".repeat(64), "a b"])
+      expect(() => openKubernetesStore({ ...options, instance })).toThrow(expect.objectContaining({ code: "ERR_KBS_CONFIG_INVALID" }));
+    for (const namespace of ["../kube-system", "Kbs", "", "a/b"])
+      expect(() => openKubernetesStore({ ...options, namespace })).toThrow(expect.objectContaining({ code: "ERR_KBS_CONFIG_INVALID" }));
+    await store.close();
+  });
+});
