@@ -51,6 +51,7 @@ export async function describeImage(
   const { store, root } = request;
   const tree = await readImageTree({ store, root }, options);
   const platforms: PlatformDescription[] = [];
+  const attached = opaqueOf(tree);
   for (const node of imagesOf(tree)) {
     const config = await configOf(store, node, options);
     platforms.push({
@@ -64,8 +65,8 @@ export async function describeImage(
     name: store.name,
     root: addressOf(root),
     platforms,
-    attached: opaqueOf(tree).map(addressOf),
-    warnings: warningsOf(platforms),
+    attached: attached.map(addressOf),
+    warnings: warningsOf(platforms, attached.length),
   };
 }
 
@@ -110,8 +111,11 @@ function opaqueOf(tree: ImageNode): readonly Descriptor[] {
 
 const secretName = /pass(word|wd)?|secret|token|api_?key|credential|private/i;
 
-function warningsOf(platforms: readonly PlatformDescription[]): readonly string[] {
+function warningsOf(platforms: readonly PlatformDescription[], attached: number): readonly string[] {
   const warnings = new Set<string>();
+  const isEncrypted = platforms.some(({ layers }) => layers.some(({ encryption }) => encryption !== undefined));
+  if (attached > 0 && isEncrypted)
+    warnings.add(`${attached} attached attestation(s) are readable by anyone; an SBOM among them lists what the layers hold`);
   for (const { layers, clear } of platforms) {
     const encrypted = layers.filter(({ encryption }) => encryption !== undefined).length;
     if (encrypted > 0 && encrypted < layers.length) warnings.add(`${layers.length - encrypted} of ${layers.length} layers are plain`);

@@ -10,6 +10,7 @@ import {
   type ImageManifest,
   type Platform,
 } from "../oci/index.ts";
+import { isEncryptedMediaType, isSealableMediaType } from "../layer/index.ts";
 import { readIndex, readManifest, type CallOptions, type ContentStore } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
 
@@ -64,18 +65,26 @@ export async function readImageTree(request: TreeRequest, options: CallOptions =
     if (isIndexMediaType(descriptor.mediaType)) {
       const { bytes, index } = await readIndex(store, descriptor, options);
       const children: ImageNode[] = [];
-      for (const entry of index.manifests) if (wanted(entry)) children.push(await visit(entry, depth + 1));
+      const images = index.manifests.filter((entry) => isAttestationManifest(entry) || wanted(entry));
+      const about = new Set(images.filter((entry) => !isAttestationManifest(entry)).map(({ digest }) => digest as string));
+      for (const entry of images) {
+        // An attestation goes where its image goes.
+        const image = entry.annotations?.[referenceDigest];
+        const goes = platforms.length === 0 || !isAttestationManifest(entry) || (image !== undefined && about.has(image));
+        if (goes) children.push(await visit(entry, depth + 1));
+      }
       return { kind: "index", descriptor, bytes, index, children };
     }
-    if (!isManifestMediaType(descriptor.mediaType) || isAttestationManifest(descriptor)) return { kind: "opaque", descriptor };
+    if (!isManifestMediaType(descriptor.mediaType)) return { kind: "opaque", descriptor };
     const { bytes, manifest } = await readManifest(store, descriptor, options);
-    return { kind: "image", descriptor, bytes, manifest, platform: descriptor.platform };
+    // Whoever is called an attestation and holds layers of an image is one: it must not stay plain for its name.
+    const named = isAttestationManifest(descriptor) && !manifest.layers.some(isImageLayer);
+    return named ? { kind: "opaque", descriptor } : { kind: "image", descriptor, bytes, manifest, platform: descriptor.platform };
   };
 
   const wanted = (entry: Descriptor): boolean => {
     if (platforms.length === 0 || isIndexMediaType(entry.mediaType)) return true;
-    // An attestation goes where its image goes; which that is shows only later, so it is dropped with a selection.
-    if (isAttestationManifest(entry) || entry.platform === undefined) return false;
+    if (entry.platform === undefined) return false;
     const platform = entry.platform;
     const matching = platforms.filter((want) => platformDistance(platform, want) === 0);
     for (const want of matching) found.add(want);
@@ -91,6 +100,13 @@ export async function readImageTree(request: TreeRequest, options: CallOptions =
     });
   }
   return tree;
+}
+
+/** BuildKit's annotation of an attestation: the manifest that it is about. Source: BuildKit, `docs/attestations/attestation-storage.md`. */
+export const referenceDigest = "vnd.docker.reference.digest";
+
+function isImageLayer({ mediaType }: Descriptor): boolean {
+  return isSealableMediaType(mediaType) || isEncryptedMediaType(mediaType);
 }
 
 /** All image manifests of a tree, in order, each once. */

@@ -10,7 +10,7 @@ import {
 } from "../oci/index.ts";
 import { digestOf } from "../bytes/index.ts";
 import { bytesStream, copyGraph, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
-import type { ImageNode, IndexNode, ManifestNode } from "./image-tree.ts";
+import { referenceDigest, type ImageNode, type IndexNode, type ManifestNode } from "./image-tree.ts";
 
 /** A manifest made anew, or `undefined` to carry the old one along byte for byte. */
 export type ManifestRewriter = (node: ManifestNode) => Promise<ImageManifest | undefined>;
@@ -84,8 +84,6 @@ function rebindAttestations(children: readonly ImageNode[], entries: readonly De
     return { ...entry, annotations: { ...entry.annotations, [referenceDigest]: now } };
   });
 }
-
-const referenceDigest = "vnd.docker.reference.digest";
 
 /** The same image in two index entries keeps what each entry says about it. */
 function merge(entry: Descriptor, { mediaType, digest, size }: Descriptor): Descriptor {
