@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { ByteStage, ContentAddress } from "../bytes/index.ts";
 import { InternalError } from "../errors/index.ts";
-import { CipherError } from "./errors.ts";
+import { CipherError, sizeMismatch } from "./errors.ts";
 import { deriveChunkKeys, deriveConvergent, deriveConvergentCtr, type ConvergentRequest } from "./kdf.ts";
 import type { CipherName, Engine } from "./names.ts";
 import { segmentTagOptions, type PrivateOptions, type PublicOptions } from "./options.ts";
@@ -158,11 +158,4 @@ function declaredSize(expected: number): ByteStage {
     }
     if (size < expected) throw sizeMismatch(expected, size);
   };
-}
-
-export function sizeMismatch(expected: number, got: number): CipherError {
-  return new CipherError("ERR_CIPHER_SIZE_MISMATCH", {
-    message: `the layer to encrypt has ${got > expected ? "more than" : "only"} ${Math.min(got, expected)} bytes, ${expected} were declared`,
-    hint: "the source changed while it was read; try again",
-  });
 }

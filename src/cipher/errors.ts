@@ -60,6 +60,21 @@ export function damaged(code: "ERR_CIPHER_CHUNK_DAMAGED" | "ERR_CIPHER_SEGMENT_D
   });
 }
 
+export function sizeMismatch(expected: number, got: number): CipherError {
+  return new CipherError("ERR_CIPHER_SIZE_MISMATCH", {
+    message: `the layer to encrypt has ${got > expected ? "more than" : "only"} ${Math.min(got, expected)} bytes, ${expected} were declared`,
+    hint: "the source changed while it was read; try again",
+  });
+}
+
+/** A source of another size than was declared (sealing) or than the layer has (opening). */
+export function wrongSize(direction: "seal" | "open", expected: number, got: number): CipherError {
+  if (direction === "seal") return sizeMismatch(expected, got);
+  return got > expected
+    ? trailing(`the encrypted layer goes on after ${expected} bytes, its end`)
+    : truncated(`the encrypted layer ended after ${got} bytes (expected ${expected})`);
+}
+
 export function malformedOptions(message: string): CipherError {
   return new CipherError("ERR_CIPHER_OPTIONS_MALFORMED", {
     message,

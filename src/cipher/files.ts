@@ -2,14 +2,13 @@ import { createReadStream } from "node:fs";
 import { unlink } from "node:fs/promises";
 import type { ByteStream, ContentAddress, Digest, DigestAlgorithm } from "../bytes/index.ts";
 import type { LayerDecryption } from "./decryption.ts";
-import { hashedByRunner, sizeMismatch, type LayerEncryption } from "./encryption.ts";
-import { trailing, truncated } from "./errors.ts";
-import { fileSink, fileSource } from "./piece-files.ts";
-import { pump } from "./piece-pump.ts";
+import { hashedByRunner, type LayerEncryption } from "./encryption.ts";
+import { fileSource, intoFile } from "./piece-files.ts";
+import { pump, type PumpResult } from "./piece-pump.ts";
 import { StreamSink, type PieceSink } from "./piece-sink.ts";
 import { streamSource, type PieceSource } from "./piece-source.ts";
 import { localRunner, type PieceRunner, type RunnerPlan } from "./runner.ts";
-import { threadsFor, type CipherThreads } from "./threads.ts";
+import { threadsApart, threadsFor, type CipherThreads } from "./threads.ts";
 import { uncompressedHasher, type Compression } from "./uncompressed.ts";
 
 const stagedReadSize = 1 << 18;
@@ -45,7 +44,17 @@ export async function encryptToFile(
   encryption: LayerEncryption,
   request: FileRequest & { readonly size: number },
 ): Promise<EncryptedContent> {
-  return intoFile(request, (source, sink) => encrypt(encryption, request, source, sink));
+  const { size } = request;
+  const apart = threadsApart(request.threads, size);
+  if (apart === undefined || !("path" in request.source))
+    return intoFile({ open: () => openSource(request.source), targetPath: request.targetPath }, (source, sink) =>
+      encrypt(encryption, request, source, sink),
+    );
+  const { head: prefix, transform: plan } = encryption.claim();
+  const work = { ...fileWork(request, request.source.path), direction: "seal", sourceSize: size, headerSize: 0, plan, prefix } as const;
+  const { source, target, results } = await apart.file({ ...work, uncompress: undefined }, request);
+  encryption.settle(results);
+  return { plaintext: source, ciphertext: target };
 }
 
 /**
@@ -85,11 +94,11 @@ async function encrypt(
     sourceSize: size,
     headerSize: 0,
     plan: () => transform,
-    start: starter(request.threads, size),
+    ...runnerFor(request.threads, size),
     sourceHash: hashOf(request),
     targetHash: hashedByRunner(transform) ? "runner" : "here",
     prefix: head,
-    sizeError: (got) => sizeMismatch(size, got),
+    direction: "seal",
   });
   encryption.settle(found.results);
   return { plaintext: found.source, ciphertext: found.target };
@@ -110,33 +119,52 @@ export interface DecryptedContent {
 
 /** Decrypts into a file, hashing both sides. The target is staging: it is removed unless everything verified. Throws `ERR_CIPHER_*`. */
 export async function decryptToFile(decryption: LayerDecryption, request: DecryptRequest): Promise<DecryptedContent> {
-  const { compression, targetPath, threads, targetAlgorithm = "sha256" } = request;
-  const { headerSize, ciphertextSize: size, afterHeader, verified } = decryption.plan;
+  const { compression, targetPath, targetAlgorithm = "sha256" } = request;
   // diff_ids are SHA-256 whatever names the blob.
   const same = compression === "none" && targetAlgorithm === "sha256";
-  const onTheWay = verified === "each-piece" && !same;
-  const { source, target, results } = await intoFile(request, (from, sink) =>
-    pump({
-      ...request,
-      source: from,
-      sink,
-      sourceSize: size,
-      headerSize,
-      plan: afterHeader,
-      start: starter(threads, size),
-      uncompress: onTheWay ? compression : undefined,
-      sourceHash: hashOf(request),
-      // This thread hashes one side: a verified stream is hashed in it already.
-      targetHash: "path" in request.source ? "here" : "runner",
-      prefix: new Uint8Array(0),
-      sizeError: (got) =>
-        got > size
-          ? trailing(`the encrypted layer goes on after ${size} bytes, its end`)
-          : truncated(`the encrypted layer ended after ${got} bytes (expected ${size})`),
-    }),
-  );
+  const onTheWay = decryption.plan.verified === "each-piece" && !same;
+  const { source, target, results } = await decrypt(decryption, request, onTheWay ? compression : undefined);
   const later = same ? target.digest : compression === undefined || onTheWay ? undefined : await hashStaged(targetPath, compression);
   return { plaintext: target, ciphertext: source, uncompressed: results.uncompressed ?? later };
+}
+
+async function decrypt(decryption: LayerDecryption, request: FileRequest, uncompress: Compression | undefined): Promise<PumpResult> {
+  const { source, targetPath, threads } = request;
+  const { headerSize, ciphertextSize: size, afterHeader } = decryption.plan;
+  const common = { sourceSize: size, headerSize, uncompress, prefix: new Uint8Array(0), direction: "open" } as const;
+  const apart = threadsApart(threads, size);
+  if (apart !== undefined && "path" in source) {
+    const plan = afterHeader(await headOf(source.path, headerSize));
+    return apart.file({ ...fileWork(request, source.path), ...common, plan }, request);
+  }
+  return intoFile({ open: () => openSource(source), targetPath }, (from, sink) =>
+    pump({
+      ...request,
+      ...common,
+      source: from,
+      sink,
+      plan: afterHeader,
+      ...runnerFor(threads, size),
+      sourceHash: hashOf(request),
+      // This thread hashes one side: a verified stream is hashed in it already.
+      targetHash: "path" in source ? "here" : "runner",
+    }),
+  );
+}
+
+/** The first bytes of a file; what the thread reads of them later is hashed with all the rest. */
+async function headOf(path: string, size: number): Promise<Uint8Array> {
+  const source = fileSource(path);
+  try {
+    const head = new Uint8Array(size);
+    return head.subarray(0, await source.read(head));
+  } finally {
+    await source.close();
+  }
+}
+
+function fileWork({ targetPath, sourceAlgorithm = "sha256", targetAlgorithm = "sha256" }: FileRequest, sourcePath: string) {
+  return { sourcePath, targetPath, sourceHash: sourceAlgorithm, targetAlgorithm };
 }
 
 /** Hashes what a staged, verified layer uncompresses to; removes it when it does not. */
@@ -151,24 +179,6 @@ async function hashStaged(path: string, compression: Compression): Promise<Diges
   }
 }
 
-/** Runs what fills the target; takes the target back when it fails. */
-async function intoFile<Result>(request: FileRequest, work: (source: PieceSource, sink: PieceSink) => Promise<Result>): Promise<Result> {
-  const source = openSource(request.source);
-  try {
-    const sink = fileSink(request.targetPath);
-    try {
-      const result = await work(source, sink);
-      await sink.finish();
-      return result;
-    } catch (cause) {
-      await sink.discard();
-      throw cause;
-    }
-  } finally {
-    await source.close();
-  }
-}
-
 function openSource(source: LayerSource): PieceSource {
   return "path" in source ? fileSource(source.path) : streamSource(source.verified);
 }
@@ -177,7 +187,10 @@ function hashOf({ source, sourceAlgorithm = "sha256" }: LayerWorkRequest): Diges
   return "path" in source ? sourceAlgorithm : "by-source";
 }
 
-function starter(threads: CipherThreads | undefined, size: number): (plan: RunnerPlan) => PieceRunner {
+function runnerFor(
+  threads: CipherThreads | undefined,
+  size: number,
+): { readonly start: (plan: RunnerPlan) => PieceRunner; readonly depth: number } {
   const chosen = threadsFor(threads, size);
-  return chosen === undefined ? localRunner : (plan) => chosen.start(plan);
+  return chosen === undefined ? { start: localRunner, depth: 2 } : { start: (plan) => chosen.start(plan), depth: 6 };
 }

@@ -58,6 +58,27 @@ export function fileSink(path: string): PieceSink & { discard(): Promise<void> }
   };
 }
 
+/** Runs what fills a new file from a source that it opens; takes the file back when that fails. */
+export async function intoFile<Result>(
+  request: { readonly open: () => PieceSource; readonly targetPath: string },
+  work: (source: PieceSource, sink: PieceSink) => Promise<Result>,
+): Promise<Result> {
+  const source = request.open();
+  try {
+    const sink = fileSink(request.targetPath);
+    try {
+      const result = await work(source, sink);
+      await sink.finish();
+      return result;
+    } catch (cause) {
+      await sink.discard();
+      throw cause;
+    }
+  } finally {
+    await source.close();
+  }
+}
+
 function attempt<Result>(action: "open" | "create" | "read" | "write", path: string, call: () => Result): Result {
   try {
     return call();

@@ -1,9 +1,8 @@
 import type { Piece } from "./runner.ts";
 
-/** Pieces under way at once. */
-const depth = 6;
-
 export interface PiecePoolRequest {
+  /** Pieces under way at once. */
+  readonly depth: number;
   readonly inputSize: number;
   readonly outputSize: number;
   /** Whether output memory comes back from whoever takes it, or each piece needs new memory for its output. */
@@ -15,11 +14,12 @@ export class PiecePool {
   readonly #request: PiecePoolRequest;
   readonly #free: Piece[] = [];
   readonly #waiting: { resolve: (piece: Piece) => void; reject: (cause: unknown) => void }[] = [];
-  #left = depth;
+  #left: number;
   #stopped: { readonly cause: unknown } | undefined;
 
   constructor(request: PiecePoolRequest) {
     this.#request = request;
+    this.#left = request.depth;
   }
 
   async take(): Promise<Piece> {

@@ -1,6 +1,6 @@
 import { newHasher, type ContentAddress, type DigestAlgorithm } from "../bytes/index.ts";
 import { InternalError } from "../errors/index.ts";
-import type { CipherError } from "./errors.ts";
+import { wrongSize } from "./errors.ts";
 import { PiecePool } from "./piece-pool.ts";
 import type { PieceSink } from "./piece-sink.ts";
 import type { PieceSource } from "./piece-source.ts";
@@ -19,6 +19,8 @@ export interface PumpRequest {
   readonly headerSize: number;
   readonly plan: (header: Uint8Array) => TransformPlan;
   readonly start: (plan: RunnerPlan) => PieceRunner;
+  /** Pieces under way at once: some for another thread, two where the runner is in this one. */
+  readonly depth: number;
   /** How the source is hashed, or that whoever made it does that and fails it at its end. */
   readonly sourceHash: DigestAlgorithm | "by-source";
   /** Where the target is hashed: beside the cipher, or in this thread where the runner's has more to do than this one. */
@@ -31,8 +33,9 @@ export interface PumpRequest {
   readonly prefix: Uint8Array;
   /** Told the bytes read of each piece. */
   readonly progress?: ((size: number) => void) | undefined;
-  readonly sizeError: (got: number) => CipherError;
-  readonly signal?: AbortSignal | undefined;
+  readonly direction: "seal" | "open";
+  /** Asked before each piece; an AbortSignal is one. */
+  readonly signal?: { throwIfAborted(): void } | undefined;
 }
 
 export interface PumpResult {
@@ -83,7 +86,7 @@ class Pump {
     const runner = start({ ...chosen, uncompress, ...(this.#hashOut === undefined ? { hashOutput } : {}) });
     try {
       await this.#transform(runner, shapeOf(chosen));
-      if ((await source.read(new Uint8Array(1))) > 0) throw this.#request.sizeError(sourceSize + 1);
+      if ((await source.read(new Uint8Array(1))) > 0) throw wrongSize(this.#request.direction, sourceSize, sourceSize + 1);
     } finally {
       runner.close();
     }
@@ -98,9 +101,9 @@ class Pump {
 
   /** Hands pieces to the runner, and takes results in order, both at once. */
   async #transform(runner: PieceRunner, shape: TransformShape): Promise<void> {
-    const { sourceSize, headerSize, signal, sink, progress } = this.#request;
+    const { sourceSize, headerSize, signal, sink, progress, depth } = this.#request;
     const inputSize = Math.min(shape.unit * Math.max(1, Math.floor(pieceSize / shape.unit)), sourceSize - headerSize);
-    const pieces = new PiecePool({ inputSize, outputSize: shape.outputSize(inputSize), output: sink.output });
+    const pieces = new PiecePool({ depth, inputSize, outputSize: shape.outputSize(inputSize), output: sink.output });
     let results = Promise.resolve();
     try {
       for (let at = headerSize; ;) {
@@ -147,7 +150,7 @@ class Pump {
   /** Reads and hashes exactly so many bytes. */
   async #fill(into: Uint8Array, at: number): Promise<void> {
     const filled = await this.#request.source.read(into);
-    if (filled < into.length) throw this.#request.sizeError(at + filled);
+    if (filled < into.length) throw wrongSize(this.#request.direction, this.#request.sourceSize, at + filled);
     this.#hashIn?.update(into);
   }
 }

@@ -36,12 +36,14 @@ export class StreamSink implements PieceSink {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
+    // A stream that is gone would never ask for more.
+    this.#checkReader();
     const held = this.#held;
     if (bytes.length > 0) this.#held = bytes;
     if (held !== undefined && bytes.length > 0 && !this.stream.push(held)) {
       await new Promise<void>((resolve) => (this.#proceed = resolve));
     }
-    if (this.#gone !== undefined) throw this.#gone.cause;
+    this.#checkReader();
   }
 
   async finish(): Promise<void> {
@@ -52,6 +54,10 @@ export class StreamSink implements PieceSink {
   /** Ends the stream with an error. */
   fail(cause: unknown): void {
     this.stream.destroy(cause instanceof Error ? cause : new Error(String(cause)));
+  }
+
+  #checkReader(): void {
+    if (this.#gone !== undefined) throw this.#gone.cause;
   }
 
   #wake(): void {

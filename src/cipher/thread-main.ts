@@ -2,8 +2,10 @@
 import { parentPort } from "node:worker_threads";
 import { ToolError, describeCause } from "../errors/index.ts";
 import { minorCollector } from "./minor-collector.ts";
-import { buildWork, type PieceWork } from "./runner.ts";
-import type { ThreadReply, ThreadRequest } from "./thread-messages.ts";
+import { fileSource, intoFile } from "./piece-files.ts";
+import { pump } from "./piece-pump.ts";
+import { buildWork, localRunner, type PieceWork } from "./runner.ts";
+import type { FileWork, ThreadReply, ThreadRequest } from "./thread-messages.ts";
 
 /** Work at hand. The queue makes answers come in the order of the requests; sessions do not wait for each other. */
 interface Session {
@@ -14,6 +16,10 @@ interface Session {
 const collect = minorCollector();
 const sessions = new Map<number, Session>();
 
+function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
+  parentPort?.postMessage(reply, transfer);
+}
+
 async function answer(session: Session, request: Extract<ThreadRequest, { kind: "piece" }>): Promise<ThreadReply> {
   try {
     const work = await session.work;
@@ -22,8 +28,41 @@ async function answer(session: Session, request: Extract<ThreadRequest, { kind: 
     // What follows a damaged piece must not be worked on as if it stood in its place.
     session.work = Promise.reject(cause);
     session.work.catch(() => undefined);
-    const { code, hint, details } = cause instanceof ToolError ? cause : { code: "", hint: undefined, details: {} };
-    return { kind: "failed", session: request.session, code, message: describeCause(cause), hint, details };
+    return failed(request.session, cause);
+  }
+}
+
+function failed(session: number, cause: unknown): ThreadReply {
+  const { code, hint, details } = cause instanceof ToolError ? cause : { code: "", hint: undefined, details: {} };
+  return { kind: "failed", session, code, message: describeCause(cause), hint, details };
+}
+
+async function workOnFile(session: number, work: FileWork): Promise<ThreadReply> {
+  const { sourcePath, targetPath, plan, stop } = work;
+  try {
+    const result = await intoFile({ open: () => fileSource(sourcePath), targetPath }, (source, sink) =>
+      pump({
+        ...work,
+        source,
+        sink,
+        plan: () => plan,
+        start: localRunner,
+        depth: 2,
+        targetHash: "runner",
+        progress(size) {
+          collect(size);
+          send({ kind: "moved", session, size });
+        },
+        signal: {
+          throwIfAborted() {
+            if (Atomics.load(stop, 0) !== 0) throw new Error("the caller wants no more of it");
+          },
+        },
+      }),
+    );
+    return { kind: "filed", session, result };
+  } catch (cause) {
+    return failed(session, cause);
   }
 }
 
@@ -32,6 +71,10 @@ parentPort?.on("message", (request: ThreadRequest) => {
     const work = buildWork(request.plan);
     work.catch(() => undefined);
     sessions.set(request.session, { work, queue: Promise.resolve() });
+    return;
+  }
+  if (request.kind === "file") {
+    void workOnFile(request.session, request.work).then((reply) => send(reply));
     return;
   }
   const session = sessions.get(request.session);
@@ -43,6 +86,6 @@ parentPort?.on("message", (request: ThreadRequest) => {
     }
     const reply = await answer(session, request);
     collect(request.length);
-    parentPort?.postMessage(reply, reply.kind === "done" ? [reply.piece.input, reply.piece.output] : []);
+    send(reply, reply.kind === "done" ? [reply.piece.input, reply.piece.output] : []);
   });
 });

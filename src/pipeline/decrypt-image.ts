@@ -34,7 +34,7 @@ export interface DecryptRequest {
   readonly onProgress?: ((event: CopyEvent) => void) | undefined;
 }
 
-const defaultConcurrency = 3;
+const defaultConcurrency = 4;
 
 /**
  * Decrypts an image, every layer of it. Each is verified whole before it gets its name, and compared with the diffID of
@@ -61,7 +61,7 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
   const transfer = { from, to: to.store, onProgress };
   // Every key is at hand before anything is written: whoever lacks one leaves nothing behind.
-  const threads = new CipherThreads();
+  const threads = new CipherThreads({ total: encryptedBytes(images) });
   const opened = await openAll(images, { unwrappers, engine, threads }, { signal });
 
   // A layer that stands in several places is decrypted once, so it must be the same in all of them.
@@ -109,6 +109,13 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   } finally {
     await threads.close();
   }
+}
+
+/** Layers that stand in several manifests count once. */
+function encryptedBytes(images: readonly ManifestNode[]): number {
+  const layers = images.flatMap(({ manifest }) => manifest.layers.filter(isEncryptedLayer));
+  const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
 async function openAll(

@@ -40,7 +40,7 @@ export interface EncryptRequest {
   readonly onProgress?: ((event: CopyEvent) => void) | undefined;
 }
 
-const defaultConcurrency = 3;
+const defaultConcurrency = 4;
 /** An RSA-4096 JWE of a layer's options in base64, rounded up; for the check before anything is uploaded. */
 const bytesPerRecipient = 1400;
 
@@ -82,7 +82,7 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   const work = new LayerWork(request.concurrency ?? defaultConcurrency, () => abort.abort());
   const { engine, convergentSecret, onProgress, padding } = request;
   const transfer = { from, to: to.store, onProgress };
-  const threads = new CipherThreads();
+  const threads = new CipherThreads({ total: bytesToEncrypt([...plans.values()]) });
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const plan = plans.get(node.descriptor.digest);
@@ -113,6 +113,13 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   } finally {
     await threads.close();
   }
+}
+
+/** Layers that stand in several manifests count once. */
+function bytesToEncrypt(plans: readonly ManifestPlan[]): number {
+  const layers = plans.flatMap(({ node, positions }) => node.manifest.layers.filter((_, i) => positions.has(i)));
+  const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
 interface ManifestPlan {

@@ -2,15 +2,26 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { CipherThreads, decryptToFile, encryptToFile, newDecryption, newEncryption, type CipherName } from "../../src/cipher/index.ts";
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+  CipherThreads,
+  decryptToFile,
+  encryptToFile,
+  encryptToStream,
+  newDecryption,
+  newEncryption,
+  type CipherName,
+} from "../../src/cipher/index.ts";
 import { chunksOf, openerOf, read } from "./bytes.ts";
 import { ctr, gcm, mediaType, opening, outcomeOf, pattern, sealed } from "./layers.ts";
 
 const MiB = 1 << 20;
 const threads = new CipherThreads();
-afterAll(() => threads.close());
+/** For layers that are a small part of everything: each is one thread's alone. */
+const apart = new CipherThreads({ total: 2 ** 40 });
+afterAll(() => Promise.all([threads.close(), apart.close()]));
 
 let folder: string;
 beforeEach(() => {
@@ -53,7 +64,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     "go round with %i bytes, here and in threads",
     async (size) => {
       const plaintext = pattern(size);
-      for (const pool of [undefined, threads]) {
+      for (const pool of [undefined, threads, apart]) {
         const layer = await encrypt(plaintext, pool);
         expect(layer.addresses).toEqual({
           plaintext: { digest: sha256(plaintext), size },
@@ -76,7 +87,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
   it.each(["gzip", "zstd"] as const)("tell the digest of what a %s layer uncompresses to", async (compression) => {
     const tar = pattern(10 * MiB);
     const plaintext = compression === "gzip" ? gzipSync(tar, { level: 0 }) : zstdCompressSync(tar);
-    for (const pool of [undefined, threads]) {
+    for (const pool of [undefined, threads, apart]) {
       const layer = await encrypt(plaintext, pool);
       const file = await decryptToFile(opening(layer), { source: { path: at("blob") }, targetPath: at("out"), threads: pool, compression });
       expect(file.uncompressed).toBe(sha256(tar));
@@ -86,7 +97,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
 
   it("leave no target when a layer does not uncompress", async () => {
     const layer = await encrypt(pattern(9 * MiB));
-    for (const pool of [undefined, threads]) {
+    for (const pool of [undefined, threads, apart]) {
       const run = () =>
         decryptToFile(opening(layer), { source: { path: at("blob") }, targetPath: at("out"), threads: pool, compression: "gzip" });
       expect(await codeOf(run)).toBe("ERR_CIPHER_UNCOMPRESS");
@@ -101,7 +112,7 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
     const spoilt = [flipped, layer.blob.subarray(0, -1), Buffer.concat([layer.blob, Buffer.of(0)]), layer.blob.subarray(0, 20)];
     for (const blob of spoilt) {
       writeFileSync(at("spoilt"), blob);
-      for (const pool of [undefined, threads]) {
+      for (const pool of [undefined, threads, apart]) {
         const code = await codeOf(() =>
           decryptToFile(opening(layer), { source: { path: at("spoilt") }, targetPath: at("out"), threads: pool }),
         );
@@ -112,30 +123,103 @@ describe.each(kinds)("files, %s", (_, cipher, tags) => {
   });
 
   it("leave no target when the source is not as long as declared", async () => {
-    writeFileSync(at("plain"), pattern(1000));
-    for (const size of [999, 1001]) {
-      const encryption = newEncryption({ cipher, mediaType });
-      expect(await codeOf(() => encryptToFile(encryption, { source: { path: at("plain") }, targetPath: at("blob"), size }))).toBe(
-        "ERR_CIPHER_SIZE_MISMATCH",
-      );
+    for (const [length, pool] of [[1000], [MiB, apart]] as const) {
+      writeFileSync(at("plain"), pattern(length));
+      for (const size of [length - 1, length + 1]) {
+        const encryption = newEncryption({ cipher, mediaType });
+        const run = () => encryptToFile(encryption, { source: { path: at("plain") }, targetPath: at("blob"), size, threads: pool });
+        expect(await codeOf(run)).toBe("ERR_CIPHER_SIZE_MISMATCH");
+      }
     }
     expect(readdirSync(folder)).toEqual(["plain"]);
   });
 
-  it("stop at a signal and leave no target", async () => {
-    writeFileSync(at("plain"), pattern(9 * MiB));
+  it.each([
+    ["shared", threads],
+    ["alone", apart],
+  ])("stop at a signal and leave no target, in a thread that is %s", async (_name, pool) => {
+    writeFileSync(at("plain"), pattern(19 * MiB));
     const stop = new AbortController();
     const encryption = newEncryption({ cipher, mediaType });
     const run = encryptToFile(encryption, {
       source: { path: at("plain") },
       targetPath: at("blob"),
-      size: 9 * MiB,
-      threads,
+      size: 19 * MiB,
+      threads: pool,
       signal: stop.signal,
       progress: () => stop.abort(new Error("enough")),
     });
     await expect(run).rejects.toThrow("enough");
     expect(readdirSync(folder)).toEqual(["plain"]);
+  });
+
+  it.each([0, 100, MiB, 9 * MiB + 5])("take %i bytes from a stream and give them to one", async (size) => {
+    const plaintext = pattern(size);
+    for (const pool of [undefined, threads]) {
+      const encryption = newEncryption({ cipher, mediaType, plaintextSize: tags === "tagged" ? size : undefined });
+      let told: unknown;
+      const source = { verified: Readable.from(chunksOf(plaintext, 77_777)) };
+      const blob = await read(encryptToStream(encryption, { source, size, threads: pool, check: (content) => (told = content) }));
+      expect(told).toEqual({ plaintext: undefined, ciphertext: { digest: sha256(blob), size: blob.length } });
+      const layer = { blob, publicOptions: encryption.publicOptions(), privateOptions: encryption.privateOptions };
+      const file = await decryptToFile(opening(layer), {
+        source: { verified: Readable.from(chunksOf(blob, 99_999)) },
+        targetPath: at("out"),
+        threads: pool,
+        compression: "none",
+      });
+      expect(file).toEqual({ plaintext: { digest: sha256(plaintext), size }, ciphertext: undefined, uncompressed: sha256(plaintext) });
+      expect(readFileSync(at("out")).equals(plaintext)).toBe(true);
+      rmSync(at("out"));
+    }
+  });
+
+  it("leave no target when their source fails, at its last byte too", async () => {
+    const layer = await encrypt(pattern(9 * MiB));
+    for (const good of [20, MiB, layer.blob.length]) {
+      const source = Readable.from(
+        (async function* () {
+          yield layer.blob.subarray(0, good);
+          throw new Error("the digest is another");
+        })(),
+      );
+      const run = decryptToFile(opening(layer), { source: { verified: source }, targetPath: at("out"), threads });
+      await expect(run).rejects.toThrow("the digest is another");
+      expect(source.destroyed).toBe(true);
+    }
+    expect(readdirSync(folder).sort()).toEqual(["blob", "plain"]);
+  });
+});
+
+describe("a stream of ciphertext", () => {
+  it("never ends, and never gives its last piece, when the check refuses", async () => {
+    writeFileSync(at("plain"), pattern(3 * MiB));
+    const stream = encryptToStream(newEncryption({ cipher: gcm, mediaType, plaintextSize: 3 * MiB }), {
+      source: { path: at("plain") },
+      size: 3 * MiB,
+      check: ({ plaintext }) => {
+        expect(plaintext?.digest).toBe(sha256(pattern(3 * MiB)));
+        throw new Error("not this one");
+      },
+    });
+    let size = 0;
+    const run = async () => {
+      for await (const chunk of stream as AsyncIterable<Uint8Array>) size += chunk.length;
+    };
+    await expect(run()).rejects.toThrow("not this one");
+    expect(size).toBeLessThan(3 * MiB);
+  });
+
+  it("lets go of its source when the reader leaves", async () => {
+    const source = Readable.from(chunksOf(pattern(30 * MiB), MiB));
+    const stream = encryptToStream(newEncryption({ cipher: gcm, mediaType, plaintextSize: 30 * MiB }), {
+      source: { verified: source },
+      size: 30 * MiB,
+      threads,
+      check: () => undefined,
+    });
+    for await (const _ of stream) break;
+    await vi.waitFor(() => expect(source.destroyed).toBe(true));
   });
 });
 
