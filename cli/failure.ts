@@ -1,5 +1,6 @@
 import { exitCodeOf, ToolError } from "../src/errors/index.ts";
 import { paint, type Shell } from "./shell.ts";
+import { printable } from "./table.ts";
 
 /** What `--json` prints instead of a result. */
 export interface FailureDocument {
@@ -61,7 +62,7 @@ export function describeFailure(thrown: unknown, interrupted: boolean): Failure 
   const code = systemCodeOf(thrown);
   const system = code === undefined ? undefined : systemCodes[code];
   if (code !== undefined && system !== undefined) {
-    return failure(system.exitCode, { code: `ERR_SYSTEM_${code}`, message: messageOf(thrown), hint: system.hint });
+    return failure(system.exitCode, { code: `ERR_SYSTEM_${code}`, message: systemMessage(code, thrown), hint: system.hint });
   }
   return failure(exitCodeOf("internal"), {
     code: "ERR_INTERNAL",
@@ -103,6 +104,21 @@ function causesOf(error: Error): readonly string[] {
 
 function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** What Node's `ENOENT: no such file or directory, stat 'x'` means to a person. */
+const pathProblems: Readonly<Record<string, string>> = {
+  ENOENT: "does not exist",
+  EACCES: "may not be opened",
+  EPERM: "may not be changed",
+  EISDIR: "is a folder",
+  ENOTDIR: "is not below a folder",
+};
+
+function systemMessage(code: string, thrown: unknown): string {
+  const problem = pathProblems[code];
+  const path = thrown instanceof Error && "path" in thrown ? thrown.path : undefined;
+  return problem === undefined || typeof path !== "string" || path === "" ? messageOf(thrown) : `${printable(path)} ${problem}`;
 }
 
 function systemCodeOf(thrown: unknown): string | undefined {

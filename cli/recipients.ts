@@ -29,20 +29,51 @@ export interface PreparedRecipients {
   readonly registered: readonly { readonly uri: string; readonly outcome: string; readonly proof: string }[];
 }
 
-/**
- * Turns `-r` values into wrappers. Keys at the KBS are created and proved to be there first, so that nothing is ever
- * pushed whose key nobody holds; with a dry run they are only named.
- */
+/** Recipients whose files were read; nothing was made for them yet. */
+export interface OpenedRecipients {
+  /**
+   * Makes wrappers of them. Keys at the KBS are created and proved to be there first, so that nothing is ever pushed
+   * whose key nobody holds; with a dry run they are only named.
+   */
+  prepare(options: RecipientOptions, mode: "write" | "plan"): Promise<PreparedRecipients>;
+}
+
+/** Reads `-r` values: what is wrong with them is found before a registry or a service is asked for anything. */
+export async function openRecipients(shell: Shell, values: readonly string[]): Promise<OpenedRecipients> {
+  const opened: { readonly value: string; readonly local: KeyWrapper | undefined }[] = [];
+  for (const value of values) {
+    if (isKept(value)) parseKeyTarget(value);
+    const local = isKept(value) || value.startsWith("provider:") ? undefined : await localRecipient(shell, value);
+    opened.push({ value, local });
+  }
+  return { prepare: (options, mode) => prepare(shell, opened, options, mode) };
+}
+
+/** {@link openRecipients} and at once `prepare`. */
 export async function prepareRecipients(
   shell: Shell,
   values: readonly string[],
   options: RecipientOptions,
   mode: "write" | "plan",
 ): Promise<PreparedRecipients> {
+  return (await openRecipients(shell, values)).prepare(options, mode);
+}
+
+function isKept(value: string): boolean {
+  return /^kbs(\+resource)?:\/\//.test(value);
+}
+
+async function prepare(
+  shell: Shell,
+  opened: readonly { readonly value: string; readonly local: KeyWrapper | undefined }[],
+  options: RecipientOptions,
+  mode: "write" | "plan",
+): Promise<PreparedRecipients> {
   const wrappers: KeyWrapper[] = [];
   const registered: { readonly uri: string; readonly outcome: string; readonly proof: string }[] = [];
-  for (const value of values) {
-    if (/^kbs(\+resource)?:\/\//.test(value)) {
+  for (const { value, local } of opened) {
+    if (local !== undefined) wrappers.push(local);
+    if (isKept(value)) {
       const uri = keyUriOf(value);
       const packets = packetsOf(options.profile);
       if (mode === "plan") {
@@ -67,11 +98,14 @@ export async function prepareRecipients(
       } finally {
         await admin.close();
       }
-      continue;
     }
-    if (!value.startsWith("provider:")) wrappers.push(await localRecipient(shell, value));
   }
-  wrappers.push(...(await providerRecipients(shell, values)));
+  wrappers.push(
+    ...(await providerRecipients(
+      shell,
+      opened.map(({ value }) => value),
+    )),
+  );
   return { wrappers, registered };
 }
 

@@ -1,7 +1,7 @@
-import { CommanderError } from "commander";
+import { CommanderError, type Command } from "commander";
 import { exitCodeOf, type ErrorCategory } from "../src/errors/index.ts";
 import type { Action, Launcher } from "./command.ts";
-import { describeFailure, printFailure, type Failure } from "./failure.ts";
+import { describeFailure, printFailure } from "./failure.ts";
 import { keepMemoryPrivate } from "./private-memory.ts";
 import { makeProgram } from "./program.ts";
 import { makeShell, type SharedOptions } from "./shell.ts";
@@ -58,11 +58,12 @@ export async function run(argv: readonly string[]): Promise<void> {
   };
 
   const json = argv.includes("--json");
+  const program = makeProgram(launcher, { json, width: process.stdout.columns, command: argv[0] });
   try {
-    await makeProgram(launcher, { json, width: process.stdout.columns, command: argv[0] }).parseAsync([...argv], { from: "user" });
+    await program.parseAsync([...argv], { from: "user" });
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
-      process.exitCode = finishParse(thrown, json, base);
+      process.exitCode = finishParse(thrown, json, base, commandOf(program, argv));
       return;
     }
     const failure = describeFailure(thrown, interruption.signal.aborted);
@@ -74,18 +75,32 @@ export async function run(argv: readonly string[]): Promise<void> {
   }
 }
 
+/** The command that a command line names, as far as it names one. */
+function commandOf(program: Command, argv: readonly string[]): Command {
+  const [word, ...rest] = argv;
+  const child = program.commands.find((command) => command.name() === word);
+  return child === undefined ? program : commandOf(child, rest);
+}
+
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
+}
+
 /** Help and version end with 0; everything else that the parser refuses is a usage error. */
-function finishParse(error: CommanderError, json: boolean, base: Parameters<typeof printFailure>[0]): number {
+function finishParse(error: CommanderError, json: boolean, base: Parameters<typeof printFailure>[0], command: Command): number {
   if (error.exitCode === 0) return 0;
-  const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
+  // A group without a command: what there is to choose from is the answer.
+  const isGroup = error.code === "commander.help";
+  if (isGroup && !json) {
+    base.stderr.write(command.helpInformation());
+    return 2;
+  }
+  const [first = "", ...rest] = isGroup ? ["no command was given"] : error.message.replace(/^error: /, "").split("\n");
   const suggestion = rest
     .map((line) => line.trim().replace(/^\((.*)\)$/, "$1"))
     .join(" ")
     .trim();
-  const failure: Failure = {
-    exitCode: 2,
-    document: { error: { code: "ERR_USAGE", message: first, hint: suggestion === "" ? "see ociseal --help" : suggestion } },
-  };
-  printFailure(base, json, failure);
+  const hint = suggestion === "" ? `see ${nameOf(command)} --help` : suggestion;
+  printFailure(base, json, { exitCode: 2, document: { error: { code: "ERR_USAGE", message: first, hint } } });
   return 2;
 }

@@ -8,7 +8,7 @@ import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
 import { destinationFor, refuseDigest, withImages, type Images, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
-import { prepareRecipients, type RecipientOptions } from "../recipients.ts";
+import { openRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
 import { examineSource, type SourceOptions } from "../source-signatures.ts";
 
@@ -40,6 +40,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
   const engine = engineOf(options.engine);
   const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
   const mode = options.dryRun === true ? "plan" : "write";
+  const opened = await openRecipients(shell, recipients);
   const report = await withImages(shell, options, async (images) => {
     const { image: from, root } = await images.resolve(source);
     const to = await images.open(destination, mode === "plan" ? "read" : "write").catch((error: unknown) => {
@@ -52,7 +53,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
     const signer =
       options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
     const origin = await examineSource(shell, { store: from.store, name: from.name, root }, options);
-    const { wrappers, registered } = await prepareRecipients(shell, recipients, options, mode);
+    const { wrappers, registered } = await opened.prepare(options, mode);
     const progress = await showProgress(shell);
     let signatures: readonly SignedImage[] = [];
     try {
