@@ -121,9 +121,26 @@ async function throughRegistry(): Promise<void> {
       { command: [ociseal, "rewrap", "--quiet", image("ours"), "-k", `${key}.key`, "--add", `jwe:${join(folder, "second")}.pub`] },
       undefined,
     );
+    await verifying(image("small"));
   } finally {
     registry.kill();
   }
+}
+
+/** A small image signed by a key: nearly all of it is start-up, so an empty Node.js beside it says what is ours. */
+async function verifying(image: string): Promise<void> {
+  const signer = join(folder, "cosign");
+  const env = { COSIGN_PASSWORD: "" };
+  writeSyntheticLayout(join(folder, "small"), { layers: 1, mib: 1 });
+  execFileSync(ociseal, ["key", "generate", "cosign", "--out", signer], { stdio: "ignore", env: { ...process.env, ...env } });
+  execFileSync(ociseal, ["copy", at("small"), image], { stdio: "ignore" });
+  execFileSync(ociseal, ["sign", "--key", `${signer}.key`, image], { stdio: "ignore", env: { ...process.env, ...env } });
+  await scenario(
+    { name: "verify a signature, docker-registry", peer: "node -e 0" },
+    { command: [ociseal, "verify", "--key", `${signer}.pub`, image] },
+    { command: [process.execPath, "-e", "0"] },
+  );
+  fresh("small")();
 }
 
 /** A root of many small files: this project's own packages, several times over. */
