@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ociseal, startServer, type Outcome } from "./run.ts";
+import { ociseal, projectFolder, startServer, type Outcome } from "./run.ts";
 
 let folder: string;
 let kbs: Awaited<ReturnType<typeof startServer>>;
@@ -64,6 +64,31 @@ describe("a production service and its operator", () => {
     const refused = await admin("policy", "set", "wrong.rego", "--dry-run", "--json");
     expect(refused).toMatchObject({ status: 2 });
     expect(refused.stdout).toContain('"line":2');
+  });
+
+  it("takes a policy that OPA compiled by what its file holds, and says what it decides", async () => {
+    const compiled = join(projectFolder, "test/policy/wasm");
+    expect(await ok("policy", "set", join(compiled, "release.tar.gz"), "--id", "compiled", "--resources", "default/image-key/*")).toContain(
+      "(wasm)",
+    );
+    await writeFile(join(folder, "measured.json"), JSON.stringify({ submods: { cpu0: { launch_digest: "abcde" } } }));
+    await writeFile(join(folder, "other.json"), JSON.stringify({ submods: { cpu0: { launch_digest: "other" } } }));
+    expect(await ok("policy", "evaluate", "kbs:///default/image-key/app", "--claims", "measured.json")).toContain("allowed by compiled");
+    const denied = await admin("policy", "evaluate", "kbs:///default/image-key/app", "--claims", "other.json");
+    expect(denied).toMatchObject({
+      status: 5,
+      stdout: expect.stringContaining("device cpu0 has no measurement that is allowed") as unknown,
+    });
+    const refused = await admin("policy", "set", join(compiled, "strange.tar.gz"), "--dry-run");
+    expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining("http.send") as unknown });
+  });
+
+  it("has the console's page in the bundle, byte for byte", async () => {
+    const page = join(projectFolder, "src/kbs/console/page");
+    const names = await readdir(page);
+    expect(names.length).toBeGreaterThan(5);
+    for (const name of names)
+      expect(await (await fetch(`${url}/console/${name}`)).text(), name).toBe(await readFile(join(page, name), "utf8"));
   });
 
   it("registers reference values of any JSON type", async () => {
