@@ -53,11 +53,11 @@ describe("recipients and keys as in ocicrypt", () => {
     expect(await layoutDigest(`${name}-open`)).toBe(digest);
   });
 
-  it("pkcs11:FILE wraps for a token, whose key is used through a key provider only", async () => {
+  it("pkcs11:FILE wraps for a token by its public key alone, which does not open", async () => {
     const made = await run(["encrypt", "oci:image:app", "oci:token:app", "-r", "pkcs11:token.pem;hash=sha256"]);
     expect(made, made.stderr).toMatchObject({ status: 0 });
     const refused = await run(["decrypt", "oci:token:app", "oci:token-open:app", "-k", "pkcs11:token.pem"]);
-    expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining("provider:NAME") });
+    expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining("does not name a key in a token") });
   });
 
   it("provider: without a configuration, or without that provider in it, is a usage error", async () => {
