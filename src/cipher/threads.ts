@@ -77,6 +77,8 @@ export class CipherThreads {
     this.total = request.total;
     this.#limit = request.threads ?? Math.min(4, availableParallelism());
     this.#module = request.module ?? ownModule();
+    // A thread takes a while to start: it does so while keys are wrapped and the first bytes are read.
+    if ((this.total ?? 0) >= minThreadedSize) this.#leastBusy(1);
   }
 
   /**
