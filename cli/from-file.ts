@@ -6,6 +6,7 @@ import { usage } from "./errors.ts";
 import { describeFailure, type FailureDocument } from "./failure.ts";
 import { readSmallFile } from "./files.ts";
 import { openListState, type ListState } from "./list-state.ts";
+import { logGroup } from "./log-group.ts";
 import type { Shell } from "./shell.ts";
 import { printable } from "./table.ts";
 
@@ -133,6 +134,7 @@ interface Outcome {
 async function workThrough({ shell, items, state, work, staysDone = () => true }: Run): Promise<Outcome> {
   const reports: ItemReport[] = [];
   const failures = new Set<ErrorCategory>();
+  const group = logGroup(shell);
   for (const [index, { line, words }] of items.entries()) {
     shell.signal.throwIfAborted();
     const say = (what: string): void => shell.note(printable(`[${index + 1}/${items.length}] ${what}: ${words.join(" ")}`));
@@ -143,7 +145,8 @@ async function workThrough({ shell, items, state, work, staysDone = () => true }
       continue;
     }
     const one = captured(shell);
-    const failure = await attempt(shell, async () => work(one.shell, words));
+    group.open(printable(`[${index + 1}/${items.length}] ${words.join(" ")}`));
+    const failure = await attempt(shell, async () => work(one.shell, words)).finally(() => group.close());
     if (failure === undefined && one.refused() === undefined) {
       await state?.remember(words, one.digest());
       reports.push({ line, arguments: words, outcome: "done", ...digestMember(one.digest()) });

@@ -1,10 +1,20 @@
-/** Rows as aligned columns. The last column takes what is left of the width and is cut with an ellipsis. */
-export function formatTable(header: readonly string[], rows: readonly (readonly string[])[], width = 120): string {
+/** No column is made narrower than this. */
+const leastColumn = 8;
+
+/**
+ * Rows as aligned columns. On a terminal, whose width is given, the widest columns give way until a row fits, and what is
+ * cut ends in an ellipsis; elsewhere nothing is cut, for another program may read it.
+ */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[], width: number | undefined): string {
   const all = [header, ...rows].map((row) => header.map((_, i) => printable(row[i] ?? "")));
   const widths = header.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
   const last = header.length - 1;
-  const used = widths.slice(0, last).reduce((sum, w) => sum + w + 2, 0);
-  widths[last] = Math.max(8, Math.min(widths[last] ?? 0, width - used));
+  for (let over = widths.reduce((sum, w) => sum + w + 2, -2) - (width ?? Infinity); over > 0; over -= 1) {
+    // The last of the widest: what stands in front names the row.
+    const widest = widths.lastIndexOf(Math.max(...widths));
+    if ((widths[widest] ?? 0) <= leastColumn) break;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+  }
   return all
     .map((row) =>
       row

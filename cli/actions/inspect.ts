@@ -20,14 +20,14 @@ export const inspect: Action<RegistryFlags> = async (shell, [name = ""], options
       ],
     };
   });
-  await shell.result(textOf(description, shell.stdout.columns ?? 120), plainOf(description));
+  await shell.result(textOf(description, shell.stdout.columns), plainOf(description));
 };
 
 type Described = ImageDescription & {
   readonly signatures: readonly { readonly kind: string; readonly name: string; readonly digest?: string }[];
 };
 
-function textOf(description: Described, width: number): string {
+function textOf(description: Described, width: number | undefined): string {
   const { root, platforms, attached, warnings, signatures } = description;
   const lines = [description.name, `${root.digest}  ${root.mediaType}`, ""];
   for (const { image, manifest, layers, clear } of platforms) {

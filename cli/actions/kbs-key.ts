@@ -5,7 +5,7 @@ import { requireNumber } from "../images.ts";
 import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { formatTable } from "../table.ts";
 
-function describe({ uri, versions, releasedVersion, rotationDue, rotationDueAt }: KeyView): string {
+function describe({ uri, versions, releasedVersion, rotationDue, rotationDueAt }: KeyView, width: number | undefined): string {
   const rows = versions.map(({ version, state, createdAt, createdBy }) => [
     `${version}${version === releasedVersion ? " *" : ""}`,
     state,
@@ -14,18 +14,18 @@ function describe({ uri, versions, releasedVersion, rotationDue, rotationDueAt }
   ]);
   const due =
     rotationDueAt === undefined ? "" : `\nrotation due ${rotationDueAt}${rotationDue ? " (overdue: ociseal kbs key rotate)" : ""}`;
-  return `${uri}\n${formatTable(["VERSION", "STATE", "CREATED", "BY"], rows)}${due}`;
+  return `${uri}\n${formatTable(["VERSION", "STATE", "CREATED", "BY"], rows, width)}${due}`;
 }
 
 export const keyCreate: Action<KbsOptions & { readonly rotationDays?: number }> = async (shell, [uri = ""], options) => {
   requireNumber("--rotation-days", options.rotationDays, 1);
   const key = await withAdmin(shell, options, ({ keys }) => keys.create(uri, { rotationDays: options.rotationDays, signal: shell.signal }));
-  await shell.result(describe(key), key);
+  await shell.result(describe(key, shell.stdout.columns), key);
 };
 
 export const keyShow: Action<KbsOptions> = async (shell, [uri = ""], options) => {
   const key = await withAdmin(shell, options, ({ keys }) => keys.describe(uri, { signal: shell.signal }));
-  await shell.result(describe(key), key);
+  await shell.result(describe(key, shell.stdout.columns), key);
 };
 
 export const keyList: Action<KbsOptions & { readonly prefix?: string }> = async (shell, _args, options) => {
@@ -53,7 +53,10 @@ export const keyRotate: Action<KbsOptions & { readonly dryRun?: boolean }> = asy
   const key = await withAdmin(shell, options, ({ keys }) =>
     options.dryRun === true ? keys.describe(uri, { signal: shell.signal }) : keys.rotate(uri, { signal: shell.signal }),
   );
-  await shell.result(options.dryRun === true ? `would add version ${key.currentVersion + 1} to ${uri}` : describe(key), key);
+  await shell.result(
+    options.dryRun === true ? `would add version ${key.currentVersion + 1} to ${uri}` : describe(key, shell.stdout.columns),
+    key,
+  );
 };
 
 type StateOptions = KbsOptions & { readonly keyVersion?: number; readonly dryRun?: boolean };
@@ -67,7 +70,7 @@ function stateAction(state: "enabled" | "disabled" | "destroyed"): Action<StateO
         : keys.setState(uri, { state, version: options.keyVersion, signal: shell.signal }),
     );
     const what = options.keyVersion === undefined ? "every version" : `version ${options.keyVersion}`;
-    await shell.result(options.dryRun === true ? `${what} of ${uri} would be ${state}` : describe(key), key);
+    await shell.result(options.dryRun === true ? `${what} of ${uri} would be ${state}` : describe(key, shell.stdout.columns), key);
   };
 }
 
