@@ -5,6 +5,7 @@ import {
   constants,
   fchmodSync,
   fchownSync,
+  fstatSync,
   ftruncateSync,
   futimesSync,
   lchownSync,
@@ -309,20 +310,28 @@ export class Rootfs implements TarSink, TreeObserver {
       this.#omit(entry.kind === "fifo" ? "fifos" : "devices", path);
       return;
     }
-    this.#setLink(entry, path);
-    // Not a symlink: ours, made a moment ago in a directory that is held.
-    chmodSync(fsPath(this.tree.hold(directory.path).prefix + name), entry.mode);
-    this.#setTimes(entry, path);
+    this.#setNode(entry, path);
+  }
+
+  /** Owner, mode and times of a node, by a descriptor: a name might be another's symlink by now. */
+  #setNode(entry: TarEntry, path: ByteString): void {
+    const owner = this.#owner(entry.uid, entry.gid, entry.path);
+    const fd = this.tree.openPath(path);
+    try {
+      if (fstatSync(fd).isSymbolicLink()) throw refuse("raced", entry.path, "another process changes the staging directory");
+      const self = `/proc/self/fd/${fd}`;
+      if (owner !== undefined) chownSync(self, owner.uid, owner.gid);
+      chmodSync(self, entry.mode);
+      utimesSync(self, timeOf(entry.atime), timeOf(entry.mtime));
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** Owner and times of what is reached by name, never followed. */
   #setLink(entry: TarEntry, path: ByteString): void {
     const owner = this.#owner(entry.uid, entry.gid, entry.path);
     if (owner !== undefined) lchownSync(this.#at(path), owner.uid, owner.gid);
-    this.#setTimes(entry, path);
-  }
-
-  #setTimes(entry: TarEntry, path: ByteString): void {
     lutimesSync(this.#at(path), timeOf(entry.atime), timeOf(entry.mtime));
   }
 
@@ -355,7 +364,7 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   #setXattrs(what: "files" | "directories"): void {
-    const { outcome, paths } = this.#xattrs.flush(what, this.tree.root);
+    const { outcome, paths } = this.#xattrs.flush(what, this.tree);
     if (outcome.kind === "done") return;
     if (this.#request.specials === "require") throw helperFailed(outcome, "set extended attributes", paths[0] ?? "");
     for (const path of paths) this.#omit("xattrs", path);

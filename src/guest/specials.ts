@@ -3,7 +3,7 @@ import { closeSync, constants, linkSync, mkdtempSync, openSync, renameSync, rmSy
 import { join } from "node:path";
 import { GuestError } from "./errors.ts";
 import { fsPath, printable, type ByteString } from "./byte-string.ts";
-import type { HeldDirectory } from "./tree.ts";
+import type { HeldDirectory, Tree } from "./tree.ts";
 
 /**
  * What to do with extended attributes, device nodes and fifos when their helper program is missing or not permitted.
@@ -63,24 +63,34 @@ export class Specials {
   }
 }
 
-/**
- * Sets extended attributes of many files with one process. Paths are below the directory and free of symlinks; a link
- * itself is meant, never its target. Source: setfattr(1), "--restore".
- */
-export function setXattrs(root: HeldDirectory, files: Iterable<readonly [ByteString, ReadonlyMap<ByteString, Buffer>]>): HelperOutcome {
-  const parts: string[] = [];
-  for (const [path, xattrs] of files) {
-    parts.push(`# file: ${escapePath(path)}\n`);
-    for (const [name, value] of xattrs) parts.push(`${name}=0x${value.toString("hex")}\n`);
-    parts.push("\n");
-  }
-  if (parts.length === 0) return { kind: "done" };
-  return run("setfattr", ["-h", "--restore=-"], heldPath(root.fd), parts.join(""));
-}
+/** How many files one process of setfattr is given: so many descriptors are open beside those of the tree. */
+const filesPerProcess = 128;
 
-/** setfattr reads `\ooo` as a byte. Everything but plain characters is written so. */
-function escapePath(path: ByteString): string {
-  return path.replaceAll(/[^A-Za-z0-9_./-]/g, (byte) => `\\${byte.charCodeAt(0).toString(8).padStart(3, "0")}`);
+/**
+ * Sets extended attributes of many files, whose paths are free of symlinks. Files are handed over as descriptors, so that
+ * no path is resolved anew; a link itself is meant, never its target. Source: setfattr(1), "--restore".
+ */
+export function setXattrs(tree: Tree, files: Iterable<readonly [ByteString, ReadonlyMap<ByteString, Buffer>]>): HelperOutcome {
+  const waiting = [...files];
+  for (let at = 0; at < waiting.length; at += filesPerProcess) {
+    const fds: number[] = [];
+    try {
+      const parts: string[] = [];
+      for (const [path, xattrs] of waiting.slice(at, at + filesPerProcess)) {
+        const fd = tree.openPath(path);
+        fds.push(fd);
+        parts.push(`# file: ${heldPath(fd)}\n`);
+        for (const [name, value] of xattrs) parts.push(`${name}=0x${value.toString("hex")}\n`);
+        parts.push("\n");
+      }
+      // Without -h: the name in /proc is a link to exactly what the descriptor holds, which is a symlink where that is meant.
+      const outcome = run("setfattr", ["--restore=-"], "/", parts.join(""));
+      if (outcome.kind === "failed") return outcome;
+    } finally {
+      for (const fd of fds) closeSync(fd);
+    }
+  }
+  return { kind: "done" };
 }
 
 /** A name that setfattr's format can carry and the kernel takes. */

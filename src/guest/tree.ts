@@ -124,6 +124,14 @@ export class Tree {
     }
   }
 
+  /** A descriptor that only names what stands at a path without symlinks, a symlink itself included. Whoever asks closes it. */
+  openPath(path: ByteString): number {
+    if (path === "") return openSync(this.root.prefix, O_PATH | constants.O_DIRECTORY);
+    const slash = path.lastIndexOf("/");
+    const parent = this.hold(slash < 0 ? "" : path.slice(0, slash));
+    return openSync(fsPath(parent.prefix + path.slice(slash + 1)), O_PATH | constants.O_NOFOLLOW);
+  }
+
   /** Opens a regular file by its path without symlinks, for reading, and closes it. */
   withFile(path: ByteString, use: (fd: number) => void): void {
     const slash = path.lastIndexOf("/");

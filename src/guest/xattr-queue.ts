@@ -2,7 +2,7 @@ import { printable, type ByteString } from "./byte-string.ts";
 import { refuse, type TarEntry } from "./entry.ts";
 import { GuestError } from "./errors.ts";
 import { isXattrName, setXattrs, type HelperOutcome } from "./specials.ts";
-import type { HeldDirectory } from "./tree.ts";
+import type { Tree } from "./tree.ts";
 
 type Attributes = ReadonlyMap<ByteString, Buffer>;
 
@@ -101,14 +101,14 @@ export class XattrQueue {
   }
 
   /** Sets what waits for files, or for directories, and forgets it. Reports the paths with the outcome. */
-  flush(what: "files" | "directories", root: HeldDirectory): { readonly outcome: HelperOutcome; readonly paths: readonly ByteString[] } {
+  flush(what: "files" | "directories", tree: Tree): { readonly outcome: HelperOutcome; readonly paths: readonly ByteString[] } {
     const waiting = what === "files" ? this.#files : this.#directories;
     if (what === "directories") {
       for (const path of this.#opaque) this.#directories.set(path, new Map([...(this.#directories.get(path) ?? []), opaqueMark]));
       this.#opaque.clear();
     }
     const paths = [...waiting.keys()];
-    const outcome = setXattrs(root, waiting);
+    const outcome = setXattrs(tree, waiting);
     waiting.clear();
     if (what === "files") this.#fileBytes = 0;
     return { outcome, paths };

@@ -1,10 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { buffer } from "node:stream/consumers";
 import { array, assert, boolean, integer, property } from "fast-check";
-import { extract, pack } from "tar-stream";
 import { describe, expect, it } from "vitest";
-import { testFolder } from "./images.ts";
 import { readTar, ruleOf } from "./reading.ts";
 import { base256, endMarker, entry, header, pax, tar, type RawEntry } from "./tar-bytes.ts";
 
@@ -200,70 +195,6 @@ describe("the tar reader", () => {
       { numRuns: 60 },
     );
     expect(readTar(bytes, [1])).toEqual(whole);
-  });
-
-  it("reads what tar-stream packs, and agrees with it", async () => {
-    const packed = pack();
-    packed.entry({ name: "dir/", type: "directory", mode: 0o750, uid: 3, gid: 4, mtime: new Date(5000) });
-    packed.entry({ name: `dir/${"ü".repeat(120)}`, mode: 0o4755, mtime: new Date(7000) }, "content");
-    packed.entry({ name: "link", type: "symlink", linkname: "/dir" });
-    packed.entry({ name: "dev", type: "character-device", devmajor: 1, devminor: 3 });
-    packed.finalize();
-    expect(
-      readTar(await buffer(packed)).map(({ entry: { kind, mode, path, linkTarget, devMajor, devMinor } }) => [
-        kind,
-        mode,
-        path,
-        linkTarget,
-        devMajor,
-        devMinor,
-      ]),
-    ).toEqual([
-      ["directory", 0o750, "dir/", "", 0, 0],
-      ["file", 0o4755, `dir/${Buffer.from("ü".repeat(120)).toString("latin1")}`, "", 0, 0],
-      ["symlink", 0o644, "link", "/dir", 0, 0],
-      ["char-device", 0o644, "dev", "", 1, 3],
-    ]);
-  });
-});
-
-describe("what GNU tar writes", () => {
-  const folder = testFolder();
-  it.each(["gnu", "pax", "ustar", "v7", "oldgnu"])("is read in format %s", (format) => {
-    mkdirSync(folder.path("in/sub"), { recursive: true });
-    writeFileSync(folder.path("in/sub/file"), "hello");
-    writeFileSync(folder.path("in/sparse"), Buffer.concat([Buffer.alloc(mebibyte), Buffer.from("end")]));
-    symlinkSync("sub/file", folder.path("in/link"));
-    if (format === "gnu" || format === "pax") writeFileSync(folder.path("in", "n".repeat(200)), "long");
-    execFileSync("dd", ["if=/dev/zero", `of=${folder.path("in/sparse")}`, "bs=1", "count=1", "seek=5000000"], { stdio: "ignore" });
-    const bytes = execFileSync(
-      "tar",
-      [
-        "-C",
-        folder.path("in"),
-        `--format=${format}`,
-        ...(format === "gnu" || format === "pax" ? ["--sparse"] : []),
-        "--sort=name",
-        "-cf",
-        "-",
-        ".",
-      ],
-      {
-        maxBuffer: 64 * mebibyte,
-      },
-    );
-    const entries = readTar(bytes);
-    const named = new Map(entries.map((read) => [read.entry.path, read]));
-    expect(named.get("./sub/file")?.content.toString()).toBe("hello");
-    expect(named.get("./sparse")?.entry.size).toBe(5_000_001);
-    expect(
-      named
-        .get("./sparse")
-        ?.content.subarray(mebibyte, mebibyte + 3)
-        .toString(),
-    ).toBe("end");
-    expect(named.get("./link")?.entry.linkTarget).toBe("sub/file");
-    expect(named.get(`./${"n".repeat(200)}`)?.content.toString()).toBe(format === "gnu" || format === "pax" ? "long" : undefined);
   });
 });
 
@@ -482,64 +413,6 @@ describe("a malformed tar stream", () => {
       }),
       { numRuns: 500 },
     );
-  });
-});
-
-/** What tar-stream makes of a stream: names and types, or its error. */
-async function secondOpinion(bytes: Buffer): Promise<readonly string[]> {
-  const seen: string[] = [];
-  const reader = extract();
-  reader.end(bytes);
-  try {
-    for await (const part of reader) {
-      seen.push(`${part.header.name} ${part.header.type} ${part.header.size}`);
-      part.resume();
-    }
-  } catch (error) {
-    return [error instanceof Error ? "refused" : ""];
-  }
-  return seen;
-}
-
-describe("tar-stream 3.2, and why it does not read foreign bytes here", () => {
-  it.each<readonly [string, Buffer, readonly string[]]>([
-    [
-      "goes on behind the end marker, where scanners do not look",
-      Buffer.concat([tar({ name: "a" }), tar({ name: "hidden" })]),
-      ["a file 0", "hidden file 0"],
-    ],
-    ["takes a negative size for zero", tar({ name: "a", size: base256(-1n, 12) }), ["a file 0"]],
-    ["skips a malformed PAX header", tar(entry({ name: "p", type: "x", data: "garbage" }), { name: "a" }), ["a file 0"]],
-    [
-      "takes the second of two PAX paths",
-      tar(
-        pax([
-          ["path", "x"],
-          ["path", "y"],
-        ]),
-        { name: "a" },
-      ),
-      ["y file 0"],
-    ],
-    ["merges two PAX headers", tar(pax([["path", "x"]]), pax([["path", "y"]]), { name: "a" }), ["y file 0"]],
-    [
-      "ends at no single zero block",
-      Buffer.concat([entry({ name: "a" }), Buffer.alloc(512), entry({ name: "b" }), endMarker]),
-      ["a file 0", "b file 0"],
-    ],
-    ["merges names that are not UTF-8", tar({ name: Buffer.from([0x66, 0xfe]) }), ["f\ufffd file 0"]],
-    ["refuses V7", tar({ name: "a", magic: "v7" }), ["refused"]],
-  ])("%s", async (_, bytes, seen) => {
-    expect(await secondOpinion(bytes)).toEqual(seen);
-  });
-
-  it("destroys extended attributes that are not UTF-8", async () => {
-    const reader = extract();
-    reader.end(tar(pax([["SCHILY.xattr.security.capability", Buffer.from([1, 0xff])]]), { name: "a" }));
-    for await (const part of reader) {
-      expect(part.header.pax).toEqual({ "SCHILY.xattr.security.capability": "\u0001\ufffd" });
-      part.resume();
-    }
   });
 });
 
