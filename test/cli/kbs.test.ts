@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -97,6 +97,20 @@ describe("a production service and its operator", () => {
     expect(JSON.parse(await ok("reference", "list", "--json"))).toMatchObject({
       values: expect.arrayContaining([expect.objectContaining({ name: "major_version", value: 1 })]) as unknown,
     });
+  });
+
+  it("rotates the keys of the service, and revokes them only with a token for afterwards", async () => {
+    expect(await ok("system", "rotate-signing-key", "--dry-run")).toContain("until they expire");
+    await ok("system", "rotate-signing-key");
+    const shown = JSON.parse(await ok("system", "show", "--json")) as { signing_keys: { state: string }[] };
+    expect(shown.signing_keys.map(({ state }) => state)).toEqual(["signing", "verifying"]);
+    expect(await admin("system", "rotate-signing-key", "--purpose", "admin", "--revoke-former")).toMatchObject({ status: 2 });
+    await ok("system", "rotate-signing-key", "--purpose", "admin", "--revoke-former", "--admin-token-out", "new.token");
+    expect(await admin("key", "list")).toMatchObject({ status: 5 });
+    await rename(join(folder, "new.token"), join(folder, "token"));
+    await ok("key", "list");
+    expect(await ok("system", "rotate-encryption-key")).toContain("sealed under a new key");
+    await ok("system", "reseal");
   });
 
   it("takes over what a Trustee folder holds", async () => {
