@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { unpackImage, type TreeOutput } from "../../src/guest/index.ts";
+import { unpackImage, type SpecialsPolicy, type TreeOutput } from "../../src/guest/index.ts";
 import { image, testFolder } from "./images.ts";
 import { entry, pax, tar } from "./tar-bytes.ts";
 import { isRoot, missingSetfattr, namesIn, xattrsOf } from "./trees.ts";
@@ -8,9 +8,9 @@ import { isRoot, missingSetfattr, namesIn, xattrsOf } from "./trees.ts";
 const folder = testFolder();
 const out = (path = "") => folder.path("out", path);
 
-async function unpack(layers: readonly Buffer[], output: TreeOutput = "rootfs") {
+async function unpack(layers: readonly Buffer[], output: TreeOutput = "rootfs", specials: SpecialsPolicy = "skip") {
   const { store, root } = await image({ layers });
-  return await unpackImage({ store, root, target: out(), output, specials: "skip" });
+  return await unpackImage({ store, root, target: out(), output, specials });
 }
 
 describe("a name", () => {
@@ -85,5 +85,20 @@ describe.skipIf(!isRoot || missingSetfattr())("an extended attribute of a symlin
     ]).flat();
     await unpack([tar(...parts)]);
     expect([xattrsOf(out("f0")), xattrsOf(out("f299"))]).toEqual([["user.i=0x30"], ["user.i=0x323939"]]);
+  });
+});
+
+describe("what the file system does not take", () => {
+  // No file system knows this one: its kind has no such name.
+  const layers = [tar(pax([["SCHILY.xattr.system.nobody", "x"]]), { name: "f", data: "f" })];
+
+  it("ends the unpack, and leaves nothing", async () => {
+    await expect(unpack(layers, "rootfs", "require")).rejects.toMatchObject({ code: "ERR_GUEST_HELPER_MISSING", category: "io" });
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
+  it("is left out and counted when the policy says so", async () => {
+    expect((await unpack(layers, "rootfs", "skip")).omitted).toMatchObject({ xattrs: 1, samples: ['xattrs: "f"'] });
+    expect(readdirSync(out())).toEqual(["f"]);
   });
 });

@@ -137,6 +137,13 @@ describe("the guest's pull", () => {
     expect(readdirSync(folder.path())).toEqual([]);
   });
 
+  it("that demands a statement of the plaintext must name who signs it", async () => {
+    const { store } = await image({ layers });
+    const pulled = pull({ store, seal: "required", verification: { kind: "insecure-accept-unsigned" }, openKeys: async () => [] });
+    await expect(pulled).rejects.toMatchObject({ code: "ERR_GUEST_SEAL_UNVERIFIABLE", category: "integrity" });
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
   it("refuses an image whose platform is not the one asked for", async () => {
     const { store } = await image({ layers });
     const pulled = pull({
