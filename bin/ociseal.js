@@ -20,7 +20,9 @@ async function start() {
   var module = process.getBuiltinModule("node:module");
   var folder = cacheFolder();
   if (folder) module.enableCompileCache(folder);
-  await module.createRequire(import.meta.url)("../dist/bundle/main.js").main(process.argv.slice(2));
+  await module
+    .createRequire(import.meta.url)("../dist/bundle/main.js")
+    .main(process.argv.slice(2));
 }
 
 /**

@@ -7,15 +7,28 @@
   const score = (page, words) => {
     let sum = 0;
     for (const word of words) {
-      const points = (page.title.toLowerCase().includes(word) ? 20 : 0) + (page.headings.toLowerCase().includes(word) ? 5 : 0) + (page.text.includes(word) ? 1 : 0);
+      const points =
+        (page.title.toLowerCase().includes(word) ? 20 : 0) +
+        (page.headings.toLowerCase().includes(word) ? 5 : 0) +
+        (page.text.includes(word) ? 1 : 0);
       if (points === 0) return 0;
       sum += points;
     }
     return sum;
   };
   input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter((word) => word.length > 1);
-    const best = words.length === 0 ? [] : pages.map((page) => ({ page, points: score(page, words) })).filter(({ points }) => points > 0).sort((a, b) => b.points - a.points).slice(0, 12);
+    const words = input.value
+      .toLowerCase()
+      .split(/\s+/)
+      .filter((word) => word.length > 1);
+    const best =
+      words.length === 0
+        ? []
+        : pages
+            .map((page) => ({ page, points: score(page, words) }))
+            .filter(({ points }) => points > 0)
+            .sort((a, b) => b.points - a.points)
+            .slice(0, 12);
     found.replaceChildren(
       ...best.map(({ page }) => {
         const link = document.createElement("a");

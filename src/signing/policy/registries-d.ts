@@ -60,7 +60,10 @@ function parseYaml(
   source: string,
 ): unknown {
   try {
-    return parse(typeof bytes === "string" ? bytes : new TextDecoder("utf-8", { fatal: true }).decode(bytes), { maxAliasCount: 0, logLevel: "error" });
+    return parse(typeof bytes === "string" ? bytes : new TextDecoder("utf-8", { fatal: true }).decode(bytes), {
+      maxAliasCount: 0,
+      logLevel: "error",
+    });
   } catch (cause) {
     throw malformed(source, "it is not YAML", cause);
   }
