@@ -12,7 +12,8 @@ export {
 export type { EvidenceClaims, EvidenceRequest, EvidenceVerifier } from "./protocol/evidence.ts";
 export type { Appraisal, AppraisalInput, AttestationPolicy, PolicyDecision, ReleaseInput, ResourcePolicy } from "./protocol/policy-seam.ts";
 export { tees, type TeeName } from "./protocol/tee-names.ts";
-export { statusOf, tierOf, trustClaims, type TrustClaim, type TrustTier, type TrustVector } from "./protocol/trust-vector.ts";
+export { statusOf, tierOf, type TrustTier } from "./protocol/trust-vector.ts";
+export { trustClaims, type TrustVector } from "../policy/index.ts";
 export type { InitData } from "./protocol/messages.ts";
 export { connectKbs, type KbsClient, type KbsClientOptions } from "./client/kbs-client.ts";
 export {

@@ -13,19 +13,8 @@ export interface AppraisalQuestion {
   referenceValue(name: string): unknown;
 }
 
-/** Claims of AR4SI, with their values. */
-export type TrustClaims = Readonly<Partial<Record<(typeof trustClaimNames)[number], number>>>;
-
-export interface AppraisalOutcome {
-  readonly vector: TrustClaims;
-  /** Which claims are not affirming; sentences. */
-  readonly reasons: readonly string[];
-  /** By name. Empty when the policy has no rule `extensions`. */
-  readonly extensions: Readonly<Record<string, unknown>>;
-}
-
-/** Source: RATS AR4SI, section 2.3. */
-const trustClaimNames = [
+/** The claims of AR4SI, in the order of the specification. Source: RATS AR4SI, section 2.3. */
+export const trustClaims = [
   "instance-identity",
   "configuration",
   "executables",
@@ -35,6 +24,17 @@ const trustClaimNames = [
   "storage-opaque",
   "sourced-data",
 ] as const;
+
+/** Signed 8-bit values by claim. A claim that is left out says nothing. */
+export type TrustVector = Readonly<Partial<Record<(typeof trustClaims)[number], number>>>;
+
+export interface AppraisalOutcome {
+  readonly vector: TrustVector;
+  /** Which claims are not affirming; sentences. */
+  readonly reasons: readonly string[];
+  /** By name. Empty when the policy has no rule `extensions`. */
+  readonly extensions: Readonly<Record<string, unknown>>;
+}
 
 /**
  * The outcome of an appraisal, of the JSON values of a policy's rules `trust_claims` and `extensions`; the latter is
@@ -48,13 +48,13 @@ export function appraisalOf(claims: unknown, extensions: unknown): AppraisalOutc
   return { vector, reasons, extensions: extensionsOf(extensions) };
 }
 
-function vectorOf(claims: unknown): TrustClaims {
+function vectorOf(claims: unknown): TrustVector {
   if (typeof claims !== "object" || claims === null || Array.isArray(claims))
     throw unusable(
       `trust_claims is ${claims === undefined ? "undefined" : Array.isArray(claims) ? "array" : typeof claims}, expected an object`,
     );
   const entries = Object.entries(claims).map(([key, value]: readonly [string, unknown]) => {
-    const name = trustClaimNames.find((known) => known === key);
+    const name = trustClaims.find((known) => known === key);
     if (name === undefined) throw unusable("trust_claims has a member that is no claim");
     if (typeof value !== "number" || !Number.isInteger(value) || value < -128 || value > 127)
       throw unusable(`the claim ${name} is no integer of -128 to 127`);

@@ -3,7 +3,7 @@ export { policyErrors, PolicyError } from "./errors.ts";
 export { compileJsonPolicy, type JsonPolicy } from "./json/compile.ts";
 export { matchesPath } from "./path-pattern.ts";
 export type { PolicyOutcome, PolicyQuestion } from "./question.ts";
-export type { AppraisalOutcome, AppraisalQuestion, TrustClaims } from "./appraisal.ts";
+export { trustClaims, type AppraisalOutcome, type AppraisalQuestion, type TrustVector } from "./appraisal.ts";
 export { compileRegoAppraisal, compileRegoRelease, type RegoAppraisalPolicy, type RegoReleasePolicy } from "./rego/compile.ts";
 export {
   digestOfOpaBundle,

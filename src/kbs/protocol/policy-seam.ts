@@ -1,5 +1,5 @@
 import type { TeeName } from "./tee-names.ts";
-import type { TrustVector } from "./trust-vector.ts";
+import type { TrustVector } from "../../policy/index.ts";
 
 /** What a resource policy decides about. Source: Trustee's `data` and `input` of a resource policy. */
 export interface ReleaseInput {

@@ -2,24 +2,9 @@
  * Trust claims and tiers of an attestation result. Source: RATS AR4SI, section 2.3; EAR, section 3.
  */
 
+import { trustClaims, type TrustVector } from "../../policy/index.ts";
+
 export type TrustTier = "none" | "affirming" | "warning" | "contraindicated";
-
-/** The eight claims of a vector, in the order of the specification. */
-export const trustClaims = [
-  "instance-identity",
-  "configuration",
-  "executables",
-  "file-system",
-  "hardware",
-  "runtime-opaque",
-  "storage-opaque",
-  "sourced-data",
-] as const;
-
-export type TrustClaim = (typeof trustClaims)[number];
-
-/** Signed 8-bit values. A claim that is left out says nothing. */
-export type TrustVector = Readonly<Partial<Record<TrustClaim, number>>>;
 
 const order: readonly TrustTier[] = ["none", "affirming", "warning", "contraindicated"];
 
