@@ -1,5 +1,6 @@
 import type { Digest } from "../bytes/index.ts";
 import type { Exchange, RegistryCore } from "./exchange.ts";
+import { isErrno } from "./layout-files.ts";
 import { parseRange } from "./range.ts";
 import { Refusal } from "./refusal.ts";
 import { emptyReply, type Reply, type ReplyBody } from "./reply.ts";
@@ -8,7 +9,8 @@ import type { Repository } from "./storage.ts";
 /** GET and HEAD of a blob, whole or one range. Source: OCI distribution-spec, "Pulling blobs". */
 export async function getBlob(core: RegistryCore, exchange: Exchange, name: string, digest: Digest): Promise<Reply> {
   const repository = await findRepository(core, name);
-  const size = await repository.sizeOf(digest);
+  // Who asks by HEAD means to push a manifest that names it.
+  const size = await (exchange.method === "HEAD" ? repository.claim(digest) : repository.sizeOf(digest));
   if (size === undefined) throw unknownBlob(name, digest);
   const headers = {
     "content-type": "application/octet-stream",
@@ -22,11 +24,11 @@ export async function getBlob(core: RegistryCore, exchange: Exchange, name: stri
   const range = parseRange(exchange.headers.range, size);
   switch (range.kind) {
     case "whole":
-      return { status: 200, headers, body: blobBody(repository, digest, 0, size) };
+      return { status: 200, headers, body: blobBody(repository, name, digest, [0, size]) };
     case "part": {
       const { start, end } = range;
       const part = { ...headers, "content-range": `bytes ${start}-${end - 1}/${size}` };
-      return { status: 206, headers: part, body: blobBody(repository, digest, start, end) };
+      return { status: 206, headers: part, body: blobBody(repository, name, digest, [start, end]) };
     }
     case "unsatisfiable":
       throw new Refusal("SIZE_INVALID", {
@@ -37,12 +39,16 @@ export async function getBlob(core: RegistryCore, exchange: Exchange, name: stri
   }
 }
 
-function blobBody(repository: Repository, digest: Digest, start: number, end: number): ReplyBody {
+function blobBody(repository: Repository, name: string, digest: Digest, [start, end]: readonly [number, number]): ReplyBody {
   return {
     kind: "stream",
     size: end - start,
     open: () => repository.open(digest, start, end),
-    copyTo: (sink) => repository.copyTo(digest, start, end, sink),
+    copyTo: (sink) =>
+      repository.copyTo(digest, start, end, sink).catch((error: unknown) => {
+        // Removed since its size was asked for.
+        throw isErrno(error, "ENOENT") ? unknownBlob(name, digest) : error;
+      }),
   };
 }
 

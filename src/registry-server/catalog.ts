@@ -40,6 +40,15 @@ export class Catalog {
     return this.#tags.get(tag)?.digest;
   }
 
+  manifests(): readonly ManifestEntry[] {
+    return [...this.#manifests.values()];
+  }
+
+  /** What has a name, whether or not it is a manifest of this repository. */
+  named(): readonly Digest[] {
+    return [...this.#tags.values(), ...this.#foreign].map(({ digest }) => digest);
+  }
+
   get tagCount(): number {
     return this.#tags.size;
   }

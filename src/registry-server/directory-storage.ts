@@ -32,13 +32,14 @@ export class DirectoryStorage implements RegistryStorage {
   }
 
   /**
-   * Creates the folder if need be, takes its lock, and removes unfinished writes of a process that died.
+   * Creates the folder if need be (unless it has to be an `existing` one), takes its lock, and removes unfinished writes of a process that died.
    * Throws `ERR_REGISTRY_SERVER_STORAGE` or `ERR_REGISTRY_SERVER_LOCKED`.
    */
-  static async open(path: string): Promise<DirectoryStorage> {
+  static async open(path: string, folder: "new-or-existing" | "existing" = "new-or-existing"): Promise<DirectoryStorage> {
     const root = resolve(path);
     try {
-      await mkdir(root, { recursive: true });
+      if (folder === "existing") await readdir(root);
+      else await mkdir(root, { recursive: true });
     } catch (cause) {
       throw unusable(root, cause);
     }

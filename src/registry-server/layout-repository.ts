@@ -1,10 +1,11 @@
 import { createReadStream } from "node:fs";
-import { copyFile, link, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
-import { digestAlgorithmOf, digestOf, parseJson, type ByteStream, type Digest } from "../bytes/index.ts";
+import { digestAlgorithmOf, digestOf, isDigest, parseJson, type ByteStream, type Digest } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
 import { Catalog } from "./catalog.ts";
+import { DigestLocks } from "./digest-locks.ts";
 import { RegistryServerError } from "./errors.ts";
 import { copyFilePart } from "./file-copy.ts";
 import { FileSink } from "./file-sink.ts";
@@ -50,6 +51,7 @@ export class LayoutRepository implements Repository {
   readonly name: string;
   readonly #place: Place;
   readonly #index: LayoutIndex;
+  readonly #locks = new DigestLocks();
 
   constructor(place: Place, index: LayoutIndex) {
     this.name = place.name;
@@ -79,6 +81,35 @@ export class LayoutRepository implements Repository {
     return fileSize(blobPath(this.#place.folder, digest));
   }
 
+  claim(digest: Digest): Promise<number | undefined> {
+    return this.#locks.run(digest, async () => {
+      const path = blobPath(this.#place.folder, digest);
+      const size = await fileSize(path);
+      if (size !== undefined) await touch(path);
+      return size;
+    });
+  }
+
+  whenIdle<Result>(digest: Digest, before: number, action: (size: number) => Promise<Result>): Promise<Result | undefined> {
+    return this.#locks.run(digest, async () => {
+      const facts = await stat(blobPath(this.#place.folder, digest)).catch(absent);
+      // Not the time of the content, which archives and copies bring along: when the file last got a name, a link or a touch.
+      return facts === undefined || facts.ctimeMs >= before ? undefined : action(facts.size);
+    });
+  }
+
+  async blobs(): Promise<readonly Digest[]> {
+    const found: Digest[] = [];
+    for (const algorithm of algorithms) {
+      const names = (await readdir(join(this.#place.folder, "blobs", algorithm)).catch(absent)) ?? [];
+      for (const name of names) {
+        const digest = `${algorithm}:${name}`;
+        if (isDigest(digest)) found.push(digest);
+      }
+    }
+    return found;
+  }
+
   async open(digest: Digest, start: number, end: number): Promise<ByteStream> {
     const path = blobPath(this.#place.folder, digest);
     return createReadStream(path, { start, end: Math.max(end - 1, 0), highWaterMark: readSize });
@@ -94,17 +125,26 @@ export class LayoutRepository implements Repository {
 
   async writeManifest(digest: Digest, bytes: Buffer): Promise<void> {
     const path = blobPath(this.#place.folder, digest);
-    if ((await fileSize(path)) === bytes.length && digestOf(await readFile(path), digestAlgorithmOf(digest)) === digest) return;
-    await writeWhole(path, bytes, this.#place.pending);
+    await this.#locks.run(digest, async () => {
+      const isThere = (await fileSize(path)) === bytes.length && digestOf(await readFile(path), digestAlgorithmOf(digest)) === digest;
+      await (isThere ? touch(path) : writeWhole(path, bytes, this.#place.pending));
+    });
   }
 
   async link(digest: Digest, from: Repository): Promise<"linked" | "absent"> {
     if (!(from instanceof LayoutRepository)) return "absent";
     const [source, target] = [blobPath(from.#place.folder, digest), blobPath(this.#place.folder, digest)];
+    return this.#locks.run(digest, () => this.#link(source, target));
+  }
+
+  async #link(source: string, target: string): Promise<"linked" | "absent"> {
     try {
       await link(source, target);
     } catch (error) {
-      if (isErrno(error, "EEXIST")) return "linked";
+      if (isErrno(error, "EEXIST")) {
+        await touch(target);
+        return "linked";
+      }
       if (isErrno(error, "ENOENT")) return "absent";
       if (!isErrno(error, "EPERM", "EMLINK", "ENOTSUP", "EXDEV")) throw error;
       // A file system without hard links: one more copy instead of one more name.
@@ -119,7 +159,8 @@ export class LayoutRepository implements Repository {
     if (!(upload instanceof SinkUpload) || !(upload.sink instanceof FileSink)) throw new TypeError("the upload belongs to another storage");
     const path = blobPath(this.#place.folder, digest);
     await upload.sink.sync();
-    await rename(upload.sink.path, path);
+    const { sink } = upload;
+    await this.#locks.run(digest, () => rename(sink.path, path));
     this.#index.mustSync(digestAlgorithmOf(digest));
   }
 
@@ -132,6 +173,17 @@ export class LayoutRepository implements Repository {
       throw error;
     }
   }
+}
+
+/** Says that a file is in use. */
+async function touch(path: string): Promise<void> {
+  const now = new Date();
+  await utimes(path, now, now);
+}
+
+function absent(error: unknown): undefined {
+  if (isErrno(error, "ENOENT")) return undefined;
+  throw error;
 }
 
 function parseLayoutFile(bytes: Buffer): void {

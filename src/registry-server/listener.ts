@@ -123,7 +123,13 @@ class Request {
       const delivery: Delivery =
         instead === undefined ? await applyToReply(actions, facts, reply) : { reply, stages: [], announcedSize: undefined };
       status = delivery.reply.status;
-      await this.#send(delivery);
+      await this.#send(delivery).catch(async (error: unknown) => {
+        if (!(error instanceof Refusal) || this.#response.headersSent) throw error;
+        status = error.status;
+        this.#code = error.code;
+        for (const header of this.#response.getHeaderNames()) this.#response.removeHeader(header);
+        await this.#send({ reply: refusalReply(error), stages: [], announcedSize: undefined });
+      });
     } catch (error) {
       this.#cut(error);
     } finally {

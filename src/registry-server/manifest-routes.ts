@@ -13,6 +13,8 @@ import type { Repository } from "./storage.ts";
 /** GET and HEAD. Source: OCI distribution-spec, end-3. */
 export async function getManifest(core: RegistryCore, exchange: Exchange, name: string, reference: Reference): Promise<Reply> {
   const repository = await findRepository(core, name);
+  const asked = resolve(core, repository, reference);
+  if (exchange.method === "HEAD" && asked !== undefined) await repository.claim(asked);
   const digest = resolve(core, repository, reference);
   const entry = digest === undefined ? undefined : repository.catalog.manifest(digest);
   if (digest === undefined || entry === undefined || !isAccepted(core, exchange, entry.mediaType)) throw unknownManifest(name, reference);
@@ -160,11 +162,12 @@ function assertAllowedTypes(core: RegistryCore, facts: ManifestFacts): void {
 async function assertContent(core: RegistryCore, repository: Repository, facts: ManifestFacts): Promise<void> {
   const missing: Descriptor[] = [];
   for (const blob of facts.blobs) {
-    const size = await repository.sizeOf(blob.digest);
+    const size = await repository.claim(blob.digest);
     if (size === undefined) missing.push(blob);
     else assertSize(core, blob, size);
   }
   for (const child of facts.manifests) {
+    await repository.claim(child.digest);
     const entry = repository.catalog.manifest(child.digest);
     if (entry === undefined) missing.push(child);
     else assertSize(core, child, entry.size);

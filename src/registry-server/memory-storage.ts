@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { digestAlgorithmOf, digestOf, type ByteStream, type Chunks, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
 import { Catalog } from "./catalog.ts";
+import { DigestLocks } from "./digest-locks.ts";
 import { SinkUpload, type UploadSink } from "./pending-upload.ts";
 import { SizeMismatch, type CatalogEdit, type PendingUpload, type PieceSink, type RegistryStorage, type Repository } from "./storage.ts";
 
@@ -69,6 +70,9 @@ class MemoryRepository implements Repository {
   readonly name: string;
   readonly catalog = new Catalog();
   readonly #blobs = new Map<Digest, MemoryBlob>();
+  /** When somebody last pushed, mounted or claimed each. */
+  readonly #used = new Map<Digest, number>();
+  readonly #locks = new DigestLocks();
   readonly #budget: Budget;
 
   constructor(name: string, budget: Budget) {
@@ -78,6 +82,25 @@ class MemoryRepository implements Repository {
 
   async sizeOf(digest: Digest): Promise<number | undefined> {
     return this.#blobs.get(digest)?.size;
+  }
+
+  async claim(digest: Digest): Promise<number | undefined> {
+    return this.#locks.run(digest, async () => {
+      const size = this.#blobs.get(digest)?.size;
+      if (size !== undefined) this.#use(digest);
+      return size;
+    });
+  }
+
+  whenIdle<Result>(digest: Digest, before: number, action: (size: number) => Promise<Result>): Promise<Result | undefined> {
+    return this.#locks.run(digest, async () => {
+      const size = this.#blobs.get(digest)?.size;
+      return size === undefined || (this.#used.get(digest) ?? 0) >= before ? undefined : action(size);
+    });
+  }
+
+  async blobs(): Promise<readonly Digest[]> {
+    return [...this.#blobs.keys()];
   }
 
   async open(digest: Digest, start: number, end: number): Promise<ByteStream> {
@@ -94,6 +117,7 @@ class MemoryRepository implements Repository {
 
   async writeManifest(digest: Digest, bytes: Buffer): Promise<void> {
     if (digestOf(bytes, digestAlgorithmOf(digest)) !== digest) throw new Error("manifest bytes do not match their digest");
+    this.#use(digest);
     if (this.#blobs.has(digest)) return;
     this.#budget.take(bytes.length);
     this.#blobs.set(digest, { pieces: [bytes], size: bytes.length, holders: 1 });
@@ -102,6 +126,7 @@ class MemoryRepository implements Repository {
   async link(digest: Digest, from: Repository): Promise<"linked" | "absent"> {
     const blob = from instanceof MemoryRepository ? from.#blobs.get(digest) : undefined;
     if (blob === undefined) return "absent";
+    this.#use(digest);
     if (!this.#blobs.has(digest)) {
       blob.holders += 1;
       this.#blobs.set(digest, blob);
@@ -112,6 +137,7 @@ class MemoryRepository implements Repository {
   async commit(upload: PendingUpload, digest: Digest): Promise<void> {
     if (!(upload instanceof SinkUpload) || !(upload.sink instanceof MemorySink))
       throw new TypeError("the upload belongs to another storage");
+    this.#use(digest);
     if (this.#blobs.has(digest)) await upload.discard();
     else this.#blobs.set(digest, { pieces: upload.sink.take(), size: upload.size, holders: 1 });
   }
@@ -120,6 +146,7 @@ class MemoryRepository implements Repository {
     const blob = this.#blobs.get(digest);
     if (blob === undefined) return "absent";
     this.#blobs.delete(digest);
+    this.#used.delete(digest);
     blob.holders -= 1;
     if (blob.holders === 0) this.#budget.release(blob.size);
     return "removed";
@@ -127,6 +154,10 @@ class MemoryRepository implements Repository {
 
   async change(edit: CatalogEdit): Promise<void> {
     edit(this.catalog);
+  }
+
+  #use(digest: Digest): void {
+    this.#used.set(digest, Date.now());
   }
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { AuthOptions } from "./auth.ts";
+import type { Garbage } from "./collect-garbage.ts";
 import type { FaultRule } from "./fault-rule.ts";
 import type { VendorProfile } from "./profile.ts";
 
@@ -55,6 +56,16 @@ export interface ObservedRequest {
   readonly remotePort: number | undefined;
 }
 
+/** How unreferenced content is removed while the registry serves. */
+export interface CollectOptions {
+  readonly everyMs: number;
+  /** What was pushed or asked for within this time stays; 24 hours unless told. Longer than any push takes. */
+  readonly graceMs?: number | undefined;
+  /** `keep` unless told. */
+  readonly untagged?: "keep" | "remove" | undefined;
+  readonly report?: ((garbage: readonly Garbage[]) => void) | undefined;
+}
+
 export interface ServeRegistryOptions {
   /** Port 0 takes a free one. */
   readonly listen: { readonly host: string; readonly port: number };
@@ -72,6 +83,8 @@ export interface ServeRegistryOptions {
   readonly limits?: Partial<RegistryLimits> | undefined;
   /** With a profile of fixed repositories: those that exist. */
   readonly repositories?: readonly string[] | undefined;
+  /** Never unless told. */
+  readonly collect?: CollectOptions | undefined;
   readonly log?: ((record: RequestRecord) => void) | undefined;
   readonly observe?: ((request: ObservedRequest) => void) | undefined;
   /** The clock of expiry and rate limits. */

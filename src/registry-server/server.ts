@@ -3,13 +3,15 @@ import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { describeCause } from "../errors/index.ts";
 import { newAuthenticator } from "./authenticator.ts";
+import type { Garbage, GarbageRequest } from "./collect-garbage.ts";
+import { Collector } from "./collector.ts";
 import { DirectoryStorage } from "./directory-storage.ts";
 import { RegistryServerError } from "./errors.ts";
 import type { RegistryCore } from "./exchange.ts";
 import { FaultPlan } from "./fault-plan.ts";
 import type { FaultRule } from "./fault-rule.ts";
 import { MemoryStorage } from "./memory-storage.ts";
-import { defaultLimits, type RegistryLimits, type ServeRegistryOptions } from "./options.ts";
+import { defaultLimits, type CollectOptions, type RegistryLimits, type ServeRegistryOptions } from "./options.ts";
 import { conformant } from "./profile.ts";
 import { newListener } from "./listener.ts";
 import type { RegistryStorage } from "./storage.ts";
@@ -30,6 +32,10 @@ export interface RegistryServer {
   /** Plays more failures from now on; counts from zero. */
   addFault(rule: FaultRule): void;
   clearFaults(): void;
+  /** Removes what no manifest needs, now; one at a time. Safe while clients push, see {@link CollectOptions}. */
+  collectGarbage(
+    request?: Pick<CollectOptions, "graceMs" | "untagged"> & { readonly mode?: GarbageRequest["mode"] },
+  ): Promise<readonly Garbage[]>;
   /** Ends all connections (running requests have a second) and gives the storage back. */
   close(): Promise<void>;
 }
@@ -68,8 +74,12 @@ export async function serveRegistry(options: ServeRegistryOptions): Promise<Regi
   server.on("checkContinue", listener.onRequestThatWaits);
   const sweeper = setInterval(() => void sessions.sweep().catch(() => undefined), Math.min(limits.uploadIdleMs, 60_000));
   sweeper.unref();
+  const collector = new Collector(storage, sessions);
+  const { collect } = options;
+  if (collect !== undefined) collector.every(collect);
   const end = async () => {
     clearInterval(sweeper);
+    await collector.close();
     listener.close();
     await sessions.close();
     await storage.close();
@@ -91,6 +101,7 @@ export async function serveRegistry(options: ServeRegistryOptions): Promise<Regi
     address,
     addFault: (rule) => faults.add(rule),
     clearFaults: () => faults.clear(),
+    collectGarbage: (request = {}) => collector.run(request),
     close: () => (closing ??= stop(server).then(end)),
   };
 }

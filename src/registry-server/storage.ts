@@ -19,6 +19,15 @@ export interface Repository {
   readonly catalog: Catalog;
   /** Size of a blob in bytes, `undefined` when it is not there. */
   sizeOf(digest: Digest): Promise<number | undefined>;
+  /** As {@link sizeOf}, for a client that will rely on the answer: it counts as a use, see {@link whenIdle}. */
+  claim(digest: Digest): Promise<number | undefined>;
+  /**
+   * Runs an action on a blob that nobody pushed, mounted or claimed since a moment (milliseconds since 1970), and holds
+   * up those who would meanwhile. `undefined`: not there, or in use.
+   */
+  whenIdle<Result>(digest: Digest, before: number, action: (size: number) => Promise<Result>): Promise<Result | undefined>;
+  /** All content, manifests included. */
+  blobs(): Promise<readonly Digest[]>;
   /** Bytes `[start, end)`; the caller ends the stream. */
   open(digest: Digest, start: number, end: number): Promise<ByteStream>;
   /**

@@ -148,7 +148,8 @@ async function findMountSource(
 
 async function mountBlob(core: RegistryCore, name: string, digest: Digest, source: Repository): Promise<"linked" | "absent"> {
   const target = await targetRepository(core, name);
-  return target === source ? "linked" : target.link(digest, source);
+  if (target !== source) return target.link(digest, source);
+  return (await target.claim(digest)) === undefined ? "absent" : "linked";
 }
 
 function createdBlob(core: RegistryCore, exchange: Exchange, name: string, digest: Digest): Reply {

@@ -9,6 +9,8 @@ export interface UploadSession {
   readonly repository: string;
   readonly principal: string | undefined;
   readonly upload: PendingUpload;
+  /** By the machine's clock, as the times of files are. */
+  readonly beganAt: number;
   touchedAt: number;
   /** The request that uses the session now. A newer one ends it: its client has given it up. */
   current: { readonly abort: () => void; readonly done: Promise<unknown> } | undefined;
@@ -40,7 +42,15 @@ export class UploadSessions {
       });
     }
     const upload = await this.#storage.beginUpload(algorithm);
-    const session: UploadSession = { id: randomUUID(), repository, principal, upload, touchedAt: this.#now(), current: undefined };
+    const session: UploadSession = {
+      id: randomUUID(),
+      repository,
+      principal,
+      upload,
+      beganAt: Date.now(),
+      touchedAt: this.#now(),
+      current: undefined,
+    };
     this.#sessions.set(session.id, session);
     return session;
   }
@@ -86,6 +96,15 @@ export class UploadSessions {
   async discard(session: UploadSession): Promise<void> {
     this.release(session);
     await session.upload.discard();
+  }
+
+  /** When the oldest unfinished upload to a repository began. */
+  oldest(repository: string): number | undefined {
+    let oldest: number | undefined;
+    for (const session of this.#sessions.values()) {
+      if (session.repository === repository && (oldest === undefined || session.beganAt < oldest)) oldest = session.beganAt;
+    }
+    return oldest;
   }
 
   /** Throws away what nobody touched for too long. */

@@ -1,6 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readdir, readFile, rename, symlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
@@ -31,6 +31,19 @@ describe("a layout", () => {
     expect(await codeOf(store.resolve("x"))).toBe("ERR_STORE_NOT_FOUND");
     await store.close();
     expect(await codeOf(openLayout({ path, mode: "read" }))).toBe("ERR_STORE_NOT_FOUND");
+  });
+
+  it("says of a blob that is there already that it is in use, for who collects garbage by age", async () => {
+    const path = await newLayout();
+    const store = await openLayout({ path, mode: "write" });
+    const { digest, size } = await put(store, mediaTypes.layerTar, Buffer.from("there"));
+    const long = new Date("2020-01-01");
+    await utimes(blobFile(path, digest), long, long);
+    expect(await store.push({ mediaType: mediaTypes.layerTar, digest, size }, async () => bytesStream(Buffer.from("there")))).toBe(
+      "present",
+    );
+    expect((await stat(blobFile(path, digest))).mtimeMs).toBeGreaterThan(long.getTime());
+    await store.close();
   });
 
   it("leaves nothing beside the layout's own files", async () => {

@@ -1,5 +1,5 @@
 import { createReadStream, statSync } from "node:fs";
-import { mkdir, open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, stat, unlink, utimes, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { newHasher, type ByteStream, type ContentAddress, type Digest } from "../../bytes/index.ts";
 import type { BlobArea } from "../areas.ts";
@@ -8,7 +8,7 @@ import { ChunkWriter } from "./chunk-writer.ts";
 import { bytesStream } from "../bytes-stream.ts";
 import type { BlobSource, CallOptions, FetchOptions, IngestRequest } from "../content-store.ts";
 import { discard, fileHasDigest, forceFile, isAbsent, openRegular, readSize, readWhole } from "./content-file.ts";
-import { checkSignal, ioError, StoreError } from "../errors.ts";
+import { checkSignal, ioError, StoreError, systemCode } from "../errors.ts";
 import { newLimiter } from "../copy/limiter.ts";
 import { copyLocalFile, localFileOf } from "./local-file.ts";
 import { completePart, resumableSize, resumptionOf, type ResumableRequest } from "./resumable.ts";
@@ -119,9 +119,10 @@ export class BlobFiles implements BlobArea {
 
   async #put(address: ContentAddress, source: BlobSource, { signal }: CallOptions): Promise<"pushed" | "present"> {
     await this.#staging.recover();
-    if (await this.has(address)) {
+    const path = this.#request.place(address.digest);
+    if ((await this.has(address)) && (await touch(path)) === "touched") {
       // Another process may have written it a moment ago.
-      this.#unforced.add(this.#request.place(address.digest));
+      this.#unforced.add(path);
       return "present";
     }
     const file = localFileOf(source);
@@ -307,4 +308,17 @@ export class BlobFiles implements BlobArea {
       else await discard(path);
     }
   }
+}
+
+/** Says that the file is in use: a registry that collects garbage in the same folder goes by that. */
+async function touch(path: string): Promise<"touched" | "absent"> {
+  const now = new Date();
+  try {
+    await utimes(path, now, now);
+  } catch (cause) {
+    if (isAbsent(cause)) return "absent";
+    // Somebody else's file: it may be read, not touched.
+    if (systemCode(cause) !== "EPERM" && systemCode(cause) !== "EACCES") throw ioError(cause, `using ${path}`);
+  }
+  return "touched";
 }
