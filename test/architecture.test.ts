@@ -44,6 +44,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   "@noble/curves": ["signing"],
   "@sigstore/tuf": ["signing"],
   yaml: ["keywrap", "signing"],
+  bcryptjs: ["registry-server"],
   "smol-toml": ["kbs", "registry", "transport", "attestation", "cli"],
 };
 

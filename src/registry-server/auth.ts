@@ -1,5 +1,5 @@
-import { createHash, randomBytes } from "node:crypto";
-import { equalBytes } from "../bytes/index.ts";
+import { openHtpasswd } from "./htpasswd.ts";
+import { plainPasswords, type Passwords } from "./passwords.ts";
 import type { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 
@@ -7,18 +7,20 @@ export type Action = "pull" | "push" | "delete";
 
 /** What a user may do where. `repository`: a name, or `prefix/*` for all below, or `*` for all. */
 export interface AccessRule {
-  /** `undefined`: everybody, also without a password. */
+  /** `undefined`: everybody, also without a password. `*`: every user. */
   readonly user?: string | undefined;
   readonly repository: string;
   readonly actions: readonly Action[];
 }
 
-export interface UserOptions {
-  /** Names and passwords. */
-  readonly users: Readonly<Record<string, string>>;
+/** Who has which password, and may do what. */
+export type UserOptions = {
   /** Every user may do everything, and nobody else anything, unless told. */
   readonly access?: readonly AccessRule[] | undefined;
-}
+} & (
+  | { /** Names and passwords. */ readonly users: Readonly<Record<string, string>>; readonly htpasswd?: undefined }
+  | { /** Path of a file of names and bcrypt hashes. */ readonly htpasswd: string; readonly users?: undefined }
+);
 
 /**
  * `token`: a bearer token from the registry's own endpoint `/auth/token` (GET, and the OAuth2 POST), or from wherever
@@ -73,38 +75,45 @@ export function needsOf(method: string, route: Route): readonly Need[] {
   }
 }
 
-/** Compares passwords by hash, so that the time tells nothing, and finds users and their rights. */
+/** Finds users and their rights. */
 export class Users {
-  readonly #users: Readonly<Record<string, string>>;
+  readonly #passwords: Passwords;
   readonly #access: readonly AccessRule[] | undefined;
-  readonly #salt = randomBytes(16);
 
-  constructor(options: UserOptions) {
-    this.#users = options.users;
-    this.#access = options.access;
+  private constructor(passwords: Passwords, access: readonly AccessRule[] | undefined) {
+    this.#passwords = passwords;
+    this.#access = access;
+  }
+
+  /** Throws `ERR_REGISTRY_SERVER_OPTIONS` for a password file that cannot be used. */
+  static async open(options: UserOptions): Promise<Users> {
+    const passwords = options.htpasswd === undefined ? plainPasswords(options.users) : await openHtpasswd(options.htpasswd);
+    return new Users(passwords, options.access);
   }
 
   /** The user of a Basic header. `undefined`: no such header. Throws `UNAUTHORIZED` for a wrong password. */
-  authenticate(authorization: string | undefined, refuse: () => Refusal): string | undefined {
+  async authenticate(authorization: string | undefined, refuse: () => Refusal): Promise<string | undefined> {
     const match = /^basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization ?? "");
     if (match === null) return undefined;
     const text = Buffer.from(match[1] ?? "", "base64").toString("utf8");
     const colon = text.indexOf(":");
     const [name, password] = [text.slice(0, Math.max(colon, 0)), text.slice(colon + 1)];
-    if (!this.isPassword(name, password)) throw refuse();
+    if (!(await this.isPassword(name, password))) throw refuse();
     return name;
   }
 
-  isPassword(name: string, password: string): boolean {
-    const expected = Object.hasOwn(this.#users, name) ? this.#users[name] : undefined;
-    return equalBytes(this.#hash(password), this.#hash(expected ?? "")) && expected !== undefined;
+  isPassword(name: string, password: string): Promise<boolean> {
+    return this.#passwords.isPassword(name, password);
+  }
+
+  versionOf(name: string): Promise<string | undefined> {
+    return this.#passwords.versionOf(name);
   }
 
   may(user: string | undefined, need: Need): boolean {
     if (this.#access === undefined) return user !== undefined;
     return this.#access.some(
-      (rule) =>
-        (rule.user === undefined || rule.user === user) && rule.actions.includes(need.action) && covers(rule.repository, need.repository),
+      (rule) => isMeant(rule.user, user) && rule.actions.includes(need.action) && covers(rule.repository, need.repository),
     );
   }
 
@@ -112,10 +121,10 @@ export class Users {
   get welcomesAnybody(): boolean {
     return this.#access?.some((rule) => rule.user === undefined) === true;
   }
+}
 
-  #hash(text: string): Buffer {
-    return createHash("sha256").update(this.#salt).update(text).digest();
-  }
+function isMeant(who: string | undefined, user: string | undefined): boolean {
+  return who === undefined || who === user || (who === "*" && user !== undefined);
 }
 
 function covers(pattern: string, repository: string): boolean {

@@ -8,7 +8,7 @@ import { isRepositoryName, tokenPath } from "./route.ts";
 /** Decides about each request before a handler sees it. */
 export interface Authenticator {
   /** Throws `UNAUTHORIZED` with a challenge, or `DENIED`. `anybody`: also a request without rights is let through if it is well-formed. */
-  authorize(request: AuthRequest, needs: readonly Need[]): Principal;
+  authorize(request: AuthRequest, needs: readonly Need[]): Promise<Principal>;
   /** The token endpoint, where there is one. */
   issue?(request: AuthRequest, body: () => Chunks): Promise<Reply>;
 }
@@ -21,14 +21,15 @@ export interface AuthRequest {
   readonly origin: string;
 }
 
-export function newAuthenticator(options: AuthOptions, now: () => number): Authenticator {
+/** Throws `ERR_REGISTRY_SERVER_OPTIONS` for a password file that cannot be used. */
+export async function openAuthenticator(options: AuthOptions, now: () => number): Promise<Authenticator> {
   switch (options.kind) {
     case "none":
-      return { authorize: () => ({ user: undefined, may: () => true }) };
+      return { authorize: async () => ({ user: undefined, may: () => true }) };
     case "basic":
-      return new BasicAuthenticator(options);
+      return new BasicAuthenticator(options, await Users.open(options));
     case "token":
-      return new TokenAuthenticator(options, now);
+      return new TokenAuthenticator(options, await Users.open(options), now);
   }
 }
 
@@ -36,15 +37,15 @@ class BasicAuthenticator implements Authenticator {
   readonly #users: Users;
   readonly #challenge: string;
 
-  constructor(options: Extract<AuthOptions, { kind: "basic" }>) {
-    this.#users = new Users(options);
+  constructor(options: Extract<AuthOptions, { kind: "basic" }>, users: Users) {
+    this.#users = users;
     this.#challenge = `Basic realm="${options.realm ?? "ociseal registry"}", charset="UTF-8"`;
   }
 
-  authorize(request: AuthRequest, needs: readonly Need[]): Principal {
+  async authorize(request: AuthRequest, needs: readonly Need[]): Promise<Principal> {
     const refuse = () =>
       new Refusal("UNAUTHORIZED", { message: "authentication required", headers: { "www-authenticate": this.#challenge } });
-    const user = this.#users.authenticate(request.authorization, refuse);
+    const user = await this.#users.authenticate(request.authorization, refuse);
     const principal: Principal = { user, may: (need) => this.#users.may(user, need) };
     if (needs.every(principal.may) && (user !== undefined || needs.length > 0 || this.#users.welcomesAnybody)) return principal;
     if (user === undefined) throw refuse();
@@ -69,15 +70,16 @@ class TokenAuthenticator implements Authenticator {
   readonly #users: Users;
   readonly #now: () => number;
   readonly #tokens = new Map<string, Token>();
-  readonly #refresh = new Map<string, string>();
+  /** With the password's version: who changes it ends them all. */
+  readonly #refresh = new Map<string, { readonly user: string; readonly version: string | undefined }>();
 
-  constructor(options: Extract<AuthOptions, { kind: "token" }>, now: () => number) {
+  constructor(options: Extract<AuthOptions, { kind: "token" }>, users: Users, now: () => number) {
     this.#options = options;
-    this.#users = new Users(options);
+    this.#users = users;
     this.#now = now;
   }
 
-  authorize(request: AuthRequest, needs: readonly Need[]): Principal {
+  async authorize(request: AuthRequest, needs: readonly Need[]): Promise<Principal> {
     const text = /^bearer +([A-Za-z0-9._~+/=-]+)$/i.exec(request.authorization ?? "")?.[1];
     const token = text === undefined ? undefined : this.#tokens.get(text);
     if (token === undefined || token.expiresAt <= this.#now()) {
@@ -96,31 +98,34 @@ class TokenAuthenticator implements Authenticator {
   async issue(request: AuthRequest, body: () => Chunks): Promise<Reply> {
     const refuse = () => new Refusal("UNAUTHORIZED", { message: "wrong user name, password or token" });
     if (request.method === "GET") {
-      const user = this.#users.authenticate(request.authorization, refuse);
+      const user = await this.#users.authenticate(request.authorization, refuse);
       return this.#answer(user, request.query.getAll("scope"), request.query.get("offline_token") === "true");
     }
     const form = new URLSearchParams((await collect(body(), { maxBytes: maxFormBytes, subject: "token request" })).toString("utf8"));
-    const user = this.#userOfForm(form);
+    const user = await this.#userOfForm(form);
     if (user === undefined) throw refuse();
     return this.#answer(user, form.getAll("scope"), form.get("access_type") === "offline" || form.get("grant_type") === "refresh_token");
   }
 
-  #userOfForm(form: URLSearchParams): string | undefined {
+  async #userOfForm(form: URLSearchParams): Promise<string | undefined> {
     const grant = form.get("grant_type");
-    if (grant === "refresh_token") return this.#refresh.get(form.get("refresh_token") ?? "");
+    if (grant === "refresh_token") {
+      const held = this.#refresh.get(form.get("refresh_token") ?? "");
+      return held !== undefined && (await this.#users.versionOf(held.user)) === held.version ? held.user : undefined;
+    }
     if (grant !== "password")
       throw new Refusal("UNSUPPORTED", { status: 400, message: "grant_type is neither password nor refresh_token" });
     const name = form.get("username") ?? "";
-    return this.#users.isPassword(name, form.get("password") ?? "") ? name : undefined;
+    return (await this.#users.isPassword(name, form.get("password") ?? "")) ? name : undefined;
   }
 
-  #answer(user: string | undefined, scopeTexts: readonly string[], offline: boolean): Reply {
+  async #answer(user: string | undefined, scopeTexts: readonly string[], offline: boolean): Promise<Reply> {
     const lifetime = this.#options.expiresInSeconds ?? 300;
     const token = randomBytes(32).toString("base64url");
     if (this.#tokens.size >= maxTokens) forgetOldest(this.#tokens);
     const scopes = this.#granted(user, scopeTexts);
     this.#tokens.set(token, { user, asked: new Set(scopes.keys()), scopes, expiresAt: this.#now() + lifetime * 1000 });
-    const refresh = offline && user !== undefined ? this.#newRefreshToken(user) : undefined;
+    const refresh = offline && user !== undefined ? await this.#newRefreshToken(user) : undefined;
     return jsonReply(200, {
       token,
       access_token: token,
@@ -130,10 +135,10 @@ class TokenAuthenticator implements Authenticator {
     });
   }
 
-  #newRefreshToken(user: string): string {
+  async #newRefreshToken(user: string): Promise<string> {
     const text = randomBytes(32).toString("base64url");
     if (this.#refresh.size >= maxTokens) forgetOldest(this.#refresh);
-    this.#refresh.set(text, user);
+    this.#refresh.set(text, { user, version: await this.#users.versionOf(user) });
     return text;
   }
 

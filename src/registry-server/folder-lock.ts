@@ -56,6 +56,6 @@ function isAlive(owner: Owner): boolean {
 function locked(folder: string, owner: number | undefined): RegistryServerError {
   return new RegistryServerError("ERR_REGISTRY_SERVER_LOCKED", {
     message: `the storage folder ${folder} is in use${owner === undefined ? "" : ` by process ${owner}`}`,
-    hint: "stop the other registry, or choose another folder",
+    hint: "stop the other registry, or choose another folder; to remove what is unreferenced let it run with --gc-every",
   });
 }

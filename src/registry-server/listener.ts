@@ -174,7 +174,7 @@ class Request {
     const auth = { method, authorization: headers.authorization, query, origin: this.#origin };
     const body = () => this.#body(requestStages(actions));
     if (route.kind === "token" && authenticator.issue !== undefined) return authenticator.issue(auth, body);
-    const principal: Principal = authenticator.authorize(auth, needsOf(method, route));
+    const principal: Principal = await authenticator.authorize(auth, needsOf(method, route));
     const exchange: Exchange = {
       method,
       path: this.#path,

@@ -1,8 +1,8 @@
-import { createServer as createHttpServer, type Server } from "node:http";
+import { createServer as createHttpServer, type Server, type ServerOptions as HttpServerOptions } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { describeCause } from "../errors/index.ts";
-import { newAuthenticator } from "./authenticator.ts";
+import { openAuthenticator } from "./authenticator.ts";
 import type { Garbage, GarbageRequest } from "./collect-garbage.ts";
 import { Collector } from "./collector.ts";
 import { DirectoryStorage } from "./directory-storage.ts";
@@ -43,11 +43,15 @@ export interface RegistryServer {
 /**
  * Starts a registry: OCI distribution-spec 1.1 in full.
  *
- * Throws `ERR_REGISTRY_SERVER_LISTEN`, `ERR_REGISTRY_SERVER_STORAGE` or `ERR_REGISTRY_SERVER_LOCKED`. The caller closes it.
+ * Throws `ERR_REGISTRY_SERVER_LISTEN`, `ERR_REGISTRY_SERVER_STORAGE`, `ERR_REGISTRY_SERVER_LOCKED` or
+ * `ERR_REGISTRY_SERVER_OPTIONS`. The caller closes it.
  */
 export async function serveRegistry(options: ServeRegistryOptions): Promise<RegistryServer> {
   const limits: RegistryLimits = { ...defaultLimits, ...options.limits };
   const now = options.now ?? Date.now;
+  // Both before the storage, whose lock would have to be given back.
+  const authenticator = await openAuthenticator(options.auth ?? { kind: "none" }, now);
+  const server = newServer(options, limits);
   const storage: RegistryStorage =
     options.storage.kind === "memory" ? new MemoryStorage(limits.maxMemoryBytes) : await DirectoryStorage.open(options.storage.path);
   const sessions = new UploadSessions(storage, limits, now);
@@ -60,12 +64,11 @@ export async function serveRegistry(options: ServeRegistryOptions): Promise<Regi
     fixedRepositories: new Set(options.repositories),
   };
   const faults = new FaultPlan(options.faults ?? []);
-  const server = newServer(options, limits);
   const scheme = options.tls === undefined ? "http" : "https";
   const listener = newListener({
     core,
     faults,
-    authenticator: newAuthenticator(options.auth ?? { kind: "none" }, now),
+    authenticator,
     scheme,
     log: options.log,
     observe: options.observe,
@@ -117,18 +120,23 @@ function newServer(options: ServeRegistryOptions, limits: RegistryLimits): Serve
     noDelay: true,
   };
   const { tls } = options;
-  const server =
-    tls === undefined
-      ? createHttpServer(settings)
-      : createHttpsServer({
-          ...settings,
-          key: tls.key,
-          cert: tls.cert,
-          ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
-        });
+  const server = tls === undefined ? createHttpServer(settings) : newTlsServer(settings, tls);
   server.maxConnections = limits.maxConnections;
   server.setTimeout(limits.idleMs);
   return server;
+}
+
+function newTlsServer(settings: HttpServerOptions, { key, cert, clientCa }: NonNullable<ServeRegistryOptions["tls"]>): Server {
+  const clients = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+  try {
+    return createHttpsServer({ ...settings, key, cert, minVersion: "TLSv1.2", ...clients });
+  } catch (cause) {
+    throw new RegistryServerError("ERR_REGISTRY_SERVER_OPTIONS", {
+      message: `the certificate and key cannot be used: ${describeCause(cause)}`,
+      hint: "give PEM files: the certificate with those between it and the root, and its own unencrypted key",
+      cause,
+    });
+  }
 }
 
 async function listen(server: Server, { host, port }: { readonly host: string; readonly port: number }): Promise<void> {

@@ -1,0 +1,114 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodedOf } from "../../src/bytes/index.ts";
+import { makeHelloImage } from "../../registry-fixtures/index.ts";
+import { caCertificate, serverCertificate, serverKey } from "../registry/test-certificates.ts";
+import { missingPeers } from "../peers.ts";
+import { run as program } from "../registry-server/programs.ts";
+import { ociseal, startServer } from "./run.ts";
+
+let folder: string;
+const user = "alice:$2y$05$ociseal/test/salt.....2F6YtRgiyiXfRmd98mpSvFhVY/KfHG2\n";
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ociseal-serve-"));
+  const image = await makeHelloImage();
+  await mkdir(join(folder, "image/blobs/sha256"), { recursive: true });
+  for (const { descriptor, bytes } of image.contents)
+    await writeFile(join(folder, "image/blobs/sha256", encodedOf(descriptor.digest)), bytes);
+  const entry = { ...image.descriptor, annotations: { "org.opencontainers.image.ref.name": "app" } };
+  await writeFile(join(folder, "image/index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+  await writeFile(join(folder, "image/oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+  await mkdir(join(folder, "certs"));
+  await writeFile(join(folder, "certs/ca.crt"), caCertificate);
+  await writeFile(join(folder, "site.pem"), serverCertificate);
+  await writeFile(join(folder, "site.key"), serverKey);
+  await writeFile(join(folder, "users"), user);
+  await writeFile(join(folder, "password"), "open:sesame\n");
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const run = (...args: readonly string[]) => ociseal(args, { cwd: folder });
+
+describe("registry serve", () => {
+  it("serves TLS, lets everybody pull and those with a password push", async () => {
+    const tls = ["--tls-cert", "site.pem", "--tls-key", "site.key"];
+    const server = await startServer(
+      ["registry", "serve", "--quiet", "--listen", "127.0.0.1:0", ...tls, "--htpasswd", "users", "--anonymous-pull"],
+      { cwd: folder },
+    );
+    try {
+      expect(server.ready).toMatchObject({ auth: "token", storage: "memory" });
+      const host = (server.ready["listening"] ?? "").replace("https://", "");
+      const trust = ["--tls-ca", "certs/ca.crt"];
+      expect(await run("copy", "oci:image:app", `${host}/app:1`, ...trust)).toMatchObject({ status: 5 });
+      const login = await run("login", host, ...trust, "--authfile", "auth.json", "-u", "alice", "--password-file", "password");
+      expect(login, login.stderr).toMatchObject({ status: 0 });
+      const pushed = await run("copy", "oci:image:app", `${host}/app:1`, ...trust, "--creds-file", "auth.json");
+      expect(pushed, pushed.stderr).toMatchObject({ status: 0 });
+      expect(await run("copy", `${host}/app:1`, "oci:pulled:app", ...trust)).toMatchObject({ status: 0 });
+      if (missingPeers("skopeo-1.22")) return;
+      const skopeo = ["copy", "--insecure-policy", "--src-cert-dir", "certs", "--dest-cert-dir", "certs"];
+      expect(await program("skopeo-1.22", [...skopeo, `docker://${host}/app:1`, "oci:theirs:app"], folder)).toMatchObject({ code: 0 });
+      const push = [...skopeo, "oci:theirs:app", `docker://${host}/app:2`];
+      expect(await program("skopeo-1.22", push, folder)).not.toMatchObject({ code: 0 });
+      const login2 = [...push, "--dest-creds", "alice:open:sesame"];
+      expect(await program("skopeo-1.22", login2, folder)).toMatchObject({ code: 0 });
+    } finally {
+      expect(await server.stop()).toBe(0);
+    }
+  });
+
+  it.each([
+    [["--tls-cert", "site.pem"], "--tls-cert and --tls-key go together"],
+    [["--tls-client-ca", "certs/ca.crt"], "--tls-client-ca goes with"],
+    [["--anonymous-pull"], "--anonymous-pull goes with --htpasswd"],
+    [["--push-user", "alice"], "--push-user goes with --htpasswd"],
+    [["--gc-untagged"], "--gc-untagged goes with --gc-every"],
+    [["--gc-every", "soon"], "--gc-every takes a time"],
+    [["--gc-every", "1h", "--gc-grace", "5s"], "--gc-grace takes at least 1m"],
+    [["--htpasswd", "password"], "line 1 has no bcrypt hash"],
+    [["--tls-cert", "users", "--tls-key", "users"], "certificate and key cannot be used"],
+  ])("refuses %j", async (flags, message) => {
+    const refused = await run("registry", "serve", "--listen", "127.0.0.1:0", "--storage", "never", ...flags);
+    expect(refused).toMatchObject({ status: 2, stdout: "" });
+    expect(refused.stderr).toContain(message);
+  });
+});
+
+describe("registry gc", () => {
+  it("removes what a deleted image leaves, plans first, and refuses while a registry serves the folder", async () => {
+    const server = await startServer(["registry", "serve", "--quiet", "--listen", "127.0.0.1:0", "--storage", "images"], { cwd: folder });
+    const host = (server.ready["listening"] ?? "").replace("http://", "");
+    try {
+      for (const name of ["kept:1", "dropped:1"])
+        expect(await run("copy", "oci:image:app", `${host}/${name}`)).toMatchObject({ status: 0 });
+      const { headers } = await fetch(`http://${host}/v2/dropped/manifests/1`, { method: "HEAD" });
+      const digest = headers.get("docker-content-digest") ?? "";
+      expect((await fetch(`http://${host}/v2/dropped/manifests/${digest}`, { method: "DELETE" })).status).toBe(202);
+      const busy = await run("registry", "gc", "--storage", "images");
+      expect(busy).toMatchObject({ status: 9 });
+      expect(busy.stderr).toContain("--gc-every");
+    } finally {
+      expect(await server.stop()).toBe(0);
+    }
+    const young = await run("registry", "gc", "--storage", "images");
+    expect(young).toMatchObject({ status: 0, stdout: "0 B were removed\n" });
+    expect(young.stderr).toContain("--grace 0s");
+    const planned = await run("registry", "gc", "--storage", "images", "--grace", "0s", "--dry-run");
+    expect(planned.stdout).toMatch(/^dropped: 0 manifests and 2 blobs, .*\n.* would be removed\n$/);
+    const done = await run("registry", "gc", "--storage", "images", "--grace", "0s", "--json");
+    const report = JSON.parse(done.stdout) as { repositories: { repository: string; blobs: string[] }[] };
+    expect(report.repositories.map(({ repository, blobs }) => [repository, blobs.length])).toEqual([
+      ["dropped", 2],
+      ["kept", 0],
+    ]);
+    expect(await run("copy", "oci:images/kept:1", "oci:again:1")).toMatchObject({ status: 0 });
+    expect(await run("registry", "gc", "--storage", "nowhere")).toMatchObject({ status: 9 });
+  });
+});
