@@ -88,11 +88,14 @@ export class TarReader {
     }
   }
 
-  /** Call at the end of the stream. A stream may end at an entry's border without an end marker, as Go's reader accepts. */
+  /**
+   * Call at the end of the stream. A stream may end behind an entry's last byte, without an end marker and without the
+   * padding to a block, as Go's reader accepts and `umoci insert` writes; a cut layer does not match its digest.
+   */
   end(): void {
     const { kind } = this.#state;
     if (kind === "ended" || kind === "lone-zero") return;
-    if (kind !== "header" || this.#blockFilled > 0 || this.#padding > 0) {
+    if (kind !== "header" || this.#blockFilled > 0) {
       throw malformedTar("truncated", this.#offset, "the stream ends inside an entry");
     }
     this.#refuseMeta();

@@ -1,9 +1,11 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { buffer } from "node:stream/consumers";
+import { gunzipSync } from "node:zlib";
 import { array, assert, boolean, constantFrom, integer, property, record } from "fast-check";
 import { extract, pack } from "tar-stream";
 import { describe, expect, it } from "vitest";
+import { missingPeers, peer } from "../peers.ts";
 import { testFolder } from "./images.ts";
 import { readTar, ruleOf } from "./reading.ts";
 import { base256, endMarker, entry, pax, tar, type RawEntry } from "./tar-bytes.ts";
@@ -47,6 +49,25 @@ describe("what GNU tar writes", () => {
     ).toBe("end");
     expect(named.get("./link")?.entry.linkTarget).toBe("sub/file");
     expect(named.get(`./${"n".repeat(200)}`)?.content.toString()).toBe(format === "gnu" || format === "pax" ? "long" : undefined);
+  });
+});
+
+describe.skipIf(missingPeers("umoci"))("what umoci inserts", () => {
+  const folder = testFolder();
+  it("is read, though it ends without padding and without an end marker", () => {
+    const umoci = (...args: readonly string[]) => execFileSync(peer("umoci") ?? "", args, { stdio: "pipe" });
+    const layout = folder.path("layout");
+    umoci("init", "--layout", layout);
+    umoci("new", "--image", `${layout}:it`);
+    writeFileSync(folder.path("hello"), "hello");
+    umoci("insert", "--rootless", "--image", `${layout}:it`, folder.path("hello"), "/etc/hello");
+    const blob = (descriptor: { digest: string }) => readFileSync(`${layout}/blobs/sha256/${descriptor.digest.slice(7)}`);
+    const document = (bytes: Buffer) => JSON.parse(bytes.toString()) as Record<"manifests" | "layers", readonly { digest: string }[]>;
+    const [named] = document(readFileSync(`${layout}/index.json`)).manifests;
+    const [layer] = document(blob(named ?? { digest: "" })).layers;
+    const bytes = gunzipSync(blob(layer ?? { digest: "" }));
+    expect(bytes.length % 512).toBe(5);
+    expect(readTar(bytes).map(({ entry: { path }, content }) => [path, content.toString()])).toContainEqual(["etc/hello", "hello"]);
   });
 });
 
