@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   hardwareVerifier,
   loadCollateral,
@@ -58,7 +58,7 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
   process.on("SIGHUP", reload);
   try {
     const { adminToken } = server;
-    const adminTokenFile = adminToken === undefined ? undefined : join(options.data ?? ".", "admin.token");
+    const adminTokenFile = adminToken === undefined ? undefined : join(tokenFolder(options), "admin.token");
     if (adminToken !== undefined && adminTokenFile !== undefined) await writeWholeFile(adminTokenFile, `${adminToken}\n`, { mode: 0o600 });
     const { adminTokenOut } = options;
     if (adminTokenOut !== undefined) {
@@ -81,6 +81,11 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
     await server.close();
   }
 };
+
+/** Beside the data, or beside the configuration: never over a file of whatever folder the service is started in. */
+function tokenFolder({ data, config }: ServeOptions): string {
+  return data ?? (config === undefined ? "." : dirname(config));
+}
 
 /** What the configuration file must keep to, the command line must too. */
 function requireSafeAddress({ listen, mode, tls, trustedProxies = [] }: KbsServerOptions): void {

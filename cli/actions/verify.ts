@@ -46,12 +46,15 @@ export const verify = overList(verifyOne, {
   staysDone: ([image = ""]) => /[@:]sha(?:256|512):[0-9a-f]{64,128}$/.test(image),
 });
 
-/** Every signature that was found, and why it counted or not. */
+/** Every signature that was found, and why it counted or not. What says something else, such as a seal's facts, is no fault. */
 function findingLines({ findings, leftOut }: SignatureReport): readonly string[] {
-  const lines = findings.map((finding) =>
-    finding.verdict === "counts"
-      ? `  counts    ${finding.format}  ${finding.location}  ${finding.signatory.kind === "key" ? finding.signatory.source : `${finding.signatory.subject} (${finding.signatory.issuer})`}`
-      : `  rejected  ${finding.format}  ${finding.location}  ${finding.check}: ${finding.reason}`,
-  );
+  const lines = findings.map((finding) => {
+    if (finding.verdict === "counts") {
+      const { signatory } = finding;
+      return `  counts    ${finding.format}  ${finding.location}  ${signatory.kind === "key" ? signatory.source : `${signatory.subject} (${signatory.issuer})`}`;
+    }
+    const verdict = finding.check === "predicate" ? "other   " : "rejected";
+    return `  ${verdict}  ${finding.format}  ${finding.location}  ${finding.check}: ${finding.reason}`;
+  });
   return [...lines.map(printable), ...(leftOut > 0 ? [`  ${leftOut} more were not examined`] : [])];
 }
