@@ -8,7 +8,7 @@ import { image, testFolder, type ImagePlan } from "./images.ts";
 import { busyboxProgram, missing } from "./real-images.ts";
 import { missingRuntime, startedBy } from "./runtimes.ts";
 import { tar, type RawEntry } from "./tar-bytes.ts";
-import { isRoot } from "./trees.ts";
+import { isRoot, keptOwnership } from "./trees.ts";
 
 const folder = testFolder();
 
@@ -27,7 +27,7 @@ async function bundle(
 ) {
   const plan: ImagePlan = { layers: [tar(...entries)], config };
   const { store, root } = await image(plan);
-  await unpackImage({ store, root, target: folder.path("out"), output: "bundle", ...request });
+  await unpackImage({ store, root, target: folder.path("out"), output: "bundle", ownership: keptOwnership, ...request });
   return JSON.parse(readFileSync(folder.path("out/config.json"), "utf8")) as RuntimeConfig;
 }
 

@@ -14,6 +14,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { GuestError, unpackImage, type UnpackRequest } from "../../src/guest/index.ts";
 import { image, testFolder, type ImagePlan } from "./images.ts";
 import { entry, pax, tar, type RawEntry } from "./tar-bytes.ts";
+import { keptOwnership } from "./trees.ts";
 
 const folder = testFolder();
 const secret = "canary";
@@ -26,7 +27,7 @@ beforeEach(() => {
 
 async function unpack(plan: ImagePlan, request: Partial<UnpackRequest> = {}) {
   const { store, root } = await image(plan);
-  return await unpackImage({ store, root, target: folder.path("out"), output: "rootfs", ...request });
+  return await unpackImage({ store, root, target: folder.path("out"), output: "rootfs", ownership: keptOwnership, ...request });
 }
 
 /** Nothing beside the target changed: neither content, nor mode, nor names. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { generateKeyPairSync } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,8 +18,18 @@ export function testFolder(): { path(...parts: string[]): string } {
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "guest-"));
   });
-  afterEach(() => rmSync(folder, { recursive: true, force: true, maxRetries: 2 }));
+  afterEach(() => {
+    if (process.geteuid?.() !== 0) unlock(folder);
+    rmSync(folder, { recursive: true, force: true, maxRetries: 2 });
+  });
   return { path: (...parts) => join(folder, ...parts) };
+}
+
+function unlock(folder: string): void {
+  chmodSync(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true, encoding: "buffer" })) {
+    if (entry.isDirectory()) unlock(join(folder, entry.name.toString("latin1")));
+  }
 }
 
 export async function put(store: ContentStore, mediaType: string, bytes: Buffer): Promise<Descriptor> {

@@ -10,13 +10,13 @@ import { copyGraph, memoryStore, openLayout } from "../../src/store/index.ts";
 import { missingPeers, peer } from "../peers.ts";
 import { image, put, testFolder, type ImagePlan } from "./images.ts";
 import { entry, pax, tar, type RawEntry } from "./tar-bytes.ts";
-import { isRoot, missingSetfattr, namesIn, treeOf, xattrsOf } from "./trees.ts";
+import { isRoot, keptOwnership, missingSetfattr, namesIn, treeOf, xattrsOf } from "./trees.ts";
 
 const folder = testFolder();
 
 async function unpack(plan: ImagePlan | readonly Buffer[], request: Partial<UnpackRequest> = {}) {
   const { store, root } = await image("layers" in plan ? plan : { layers: plan });
-  return await unpackImage({ store, root, target: folder.path("out"), output: "rootfs", ...request });
+  return await unpackImage({ store, root, target: folder.path("out"), output: "rootfs", ownership: keptOwnership, ...request });
 }
 
 const out = (path = "") => folder.path("out", path);

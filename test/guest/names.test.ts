@@ -3,14 +3,14 @@ import { describe, expect, it } from "vitest";
 import { unpackImage, type SpecialsPolicy, type TreeOutput } from "../../src/guest/index.ts";
 import { image, testFolder } from "./images.ts";
 import { entry, pax, tar } from "./tar-bytes.ts";
-import { isRoot, missingSetfattr, namesIn, xattrsOf } from "./trees.ts";
+import { isRoot, keptOwnership, missingSetfattr, namesIn, xattrsOf } from "./trees.ts";
 
 const folder = testFolder();
 const out = (path = "") => folder.path("out", path);
 
 async function unpack(layers: readonly Buffer[], output: TreeOutput = "rootfs", specials: SpecialsPolicy = "skip") {
   const { store, root } = await image({ layers });
-  return await unpackImage({ store, root, target: out(), output, specials });
+  return await unpackImage({ store, root, target: out(), output, specials, ownership: keptOwnership });
 }
 
 describe("a name", () => {

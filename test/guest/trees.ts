@@ -1,9 +1,19 @@
 import { execFileSync } from "node:child_process";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { digestOf } from "../../src/bytes/index.ts";
+import type { Ownership } from "../../src/guest/index.ts";
 
 /** Whether devices, foreign owners and chroot work here. */
 export const isRoot = process.geteuid?.() === 0;
+
+/** What keeps owners where that works; elsewhere root's files, which missing parents are too, belong to the caller. */
+export const keptOwnership: Ownership = isRoot ? { kind: "preserve" } : { kind: "map", ...callersIds() };
+
+function callersIds() {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  const ranges = (host: number) => [0, host].map((container) => ({ container, host, size: 1 }));
+  return { uids: ranges(uid), gids: ranges(gid) };
+}
 
 /** Everything about a tree that unpacking decides, one line per name, sorted; names as latin1. */
 export function treeOf(root: string): readonly string[] {
