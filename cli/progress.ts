@@ -1,4 +1,4 @@
-import type { CopyEvent } from "../src/store/index.ts";
+import { observeReader, type ContentReader, type CopyEvent } from "../src/store/index.ts";
 import { formatSize } from "./table.ts";
 import type { Shell } from "./shell.ts";
 
@@ -6,6 +6,21 @@ import type { Shell } from "./shell.ts";
 export interface Progress {
   readonly onProgress: (event: CopyEvent) => void;
   stop(): void;
+}
+
+/** Runs work whose events are shown; nothing of that is left when it returns or throws. */
+export async function withProgress<Result>(shell: Shell, work: (onProgress: Progress["onProgress"]) => Promise<Result>): Promise<Result> {
+  const progress = await showProgress(shell);
+  try {
+    return await work(progress.onProgress);
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The store, telling of what is read from it; the store itself where nobody wants to know. */
+export function observed(shell: Shell, store: ContentReader, onProgress: Progress["onProgress"]): ContentReader {
+  return shell.quiet || shell.progress === "none" ? store : observeReader(store, onProgress);
 }
 
 const lineEveryMs = 10_000;

@@ -1,9 +1,9 @@
 import { parseImageName, parsePlatform } from "../../src/oci/index.ts";
-import { copyImage } from "../../src/transport/index.ts";
+import { copyImage, planCopy } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { withImages, type RegistryFlags } from "../images.ts";
-import { showProgress } from "../progress.ts";
+import { withImages, type Images, type RegistryFlags } from "../images.ts";
+import { withProgress } from "../progress.ts";
 import { formatSize } from "../table.ts";
 
 interface CopyOptions extends RegistryFlags {
@@ -33,33 +33,28 @@ export const copy: Action<CopyOptions> = async (shell, args, options) => {
 };
 
 const plainCopy: Action<CopyOptions> = async (shell, [source = "", destination = ""], options) => {
+  const request = (transport: Images["registries"]) => ({
+    source: parseImageName(source),
+    destination: parseImageName(destination),
+    transport,
+    platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
+    signal: shell.signal,
+  });
   if (options.dryRun === true) {
-    const root = await withImages(shell, options, async (images) => (await images.resolve(source)).root);
-    parseImageName(destination);
-    await shell.result(`dry run: ${destination} would become ${root.digest}`, {
-      digest: root.digest,
-      mediaType: root.mediaType,
-      dryRun: true,
-    });
+    const { digest, mediaType, size } = await withImages(shell, options, ({ registries }) => planCopy(request(registries)));
+    await shell.result(`dry run: ${destination} would become ${digest}`, { digest, mediaType, size, dryRun: true });
     return;
   }
-  const done = await withImages(shell, options, async ({ registries }) => {
-    const progress = await showProgress(shell);
-    try {
-      return await copyImage({
-        source: parseImageName(source),
-        destination: parseImageName(destination),
-        transport: registries,
-        platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
+  const done = await withImages(shell, options, ({ registries }) =>
+    withProgress(shell, (onProgress) =>
+      copyImage({
+        ...request(registries),
         referrers: options.referrers === true ? "follow" : "ignore",
-        onProgress: progress.onProgress,
-        signal: shell.signal,
+        onProgress,
         ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
-      });
-    } finally {
-      progress.stop();
-    }
-  });
+      }),
+    ),
+  );
   const { root, ...summary } = done;
   await shell.result(
     `${destination} is now ${root.digest} (${summary.pushed} objects, ${formatSize(summary.pushedBytes)} moved; ${summary.present + summary.mounted} were there)`,

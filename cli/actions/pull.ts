@@ -1,3 +1,4 @@
+import { setFlagsFromString } from "node:v8";
 import { agentMeasurementSink, pullImage, type PullOutput, type Verification } from "../../src/guest/index.ts";
 import { parseImageName, type ImageName } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
@@ -5,6 +6,7 @@ import { usage } from "../errors.ts";
 import { withImages } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys, type OpenedKeys } from "../open-keys.ts";
+import { observed, withProgress } from "../progress.ts";
 import type { Shell } from "../shell.ts";
 import { requirementOf } from "../signing-settings.ts";
 import { treeSettings, type TreeOptions } from "./unpack.ts";
@@ -22,7 +24,15 @@ interface PullFlags extends TreeOptions, KbsOptions {
   readonly requireSealAttestation?: boolean;
 }
 
+/**
+ * The collector's default for a heap of 10 MiB is to mark all of it at every few MiB of buffers that come and go, 130 times
+ * for each GiB. Letting the heap grow to four times its live size between two marks costs 10 MiB and saves a fifth of the
+ * processor time of a pull (measured with 1 GiB: 5.5 s instead of 7.1).
+ */
+const collectorFlags = "--heap-growing-percent=300";
+
 export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], options) => {
+  setFlagsFromString(collectorFlags);
   const output = outputOf(options);
   const verification = await verificationOf(shell, options, parseImageName(name));
   // With no key named, a KBS that was named is the one to ask.
@@ -31,32 +41,34 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
   const report = await withImages(shell, options, async (images) => {
     const image = await images.open(name, "read");
     try {
-      return await pullImage(
-        {
-          store: image.store,
-          reference: image.reference,
-          verification,
-          target,
-          output,
-          name,
-          layerCache: options.layerCache,
-          recordFile: options.record,
-          seal: options.requireSealAttestation === true ? "required" : undefined,
-          measure: options.aa === undefined ? undefined : agentMeasurementSink({ url: options.aa }),
-          ...treeSettings(shell, options),
-          // Called only once the image is admitted: nothing is attested for an image that nobody vouches for.
-          openKeys: async () => {
-            keys = await openKeys(shell, values, options);
-            return keys.unwrappers;
+      return await withProgress(shell, (onProgress) =>
+        pullImage(
+          {
+            store: observed(shell, image.store, onProgress),
+            reference: image.reference,
+            verification,
+            target,
+            output,
+            name,
+            layerCache: options.layerCache,
+            recordFile: options.record,
+            seal: options.requireSealAttestation === true ? "required" : undefined,
+            measure: options.aa === undefined ? undefined : agentMeasurementSink({ url: options.aa }),
+            ...treeSettings(shell, options),
+            // Called only once the image is admitted: nothing is attested for an image that nobody vouches for.
+            openKeys: async () => {
+              keys = await openKeys(shell, values, options);
+              return keys.unwrappers;
+            },
           },
-        },
-        {
-          signal: shell.signal,
-          onEvent: (event) => {
-            if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.signature.basis}`);
-            if (event.kind === "opened") shell.note(`keys at hand for ${event.layers.length} layers`);
+          {
+            signal: shell.signal,
+            onEvent: (event) => {
+              if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.signature.basis}`);
+              if (event.kind === "opened") shell.note(`keys at hand for ${event.layers.length} layers`);
+            },
           },
-        },
+        ),
       );
     } finally {
       await keys?.close();

@@ -10,6 +10,7 @@ import { overList, type FromFileOptions } from "../from-file.ts";
 import { destinationFor, refuseDigest, withImages, type RegistryFlags } from "../images.ts";
 import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
+import { withProgress } from "../progress.ts";
 import { prepareRecipients } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
 import { kbsKeysOf, rotateKeys, serverSideReplacer } from "../rotation.ts";
@@ -80,34 +81,37 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     const keys = await openKeys(shell, [...(options.key ?? []), ...(options.decryptionKey ?? [])], options);
     try {
       const { wrappers, registered } = await prepareRecipients(shell, add, options, mode);
-      const done = await rewrapImage(
-        {
-          from: destination === undefined ? to.store : from.store,
-          root,
-          to: {
-            store: destination === undefined ? to.store : destinationFor(from, to),
-            reference: to.reference,
-            beforeTag: async (target, layers) => {
-              if (signer === undefined) return;
-              await signer.sign(to.store, to.name, target);
-              if (seal === undefined) return;
-              const facts = await renewedFacts({ seal, from: from.store, to: to.store, target, layers }, { signal: shell.signal });
-              await signer.attest(to.store, to.name, target, facts);
+      const done = await withProgress(shell, (onProgress) =>
+        rewrapImage(
+          {
+            from: destination === undefined ? to.store : from.store,
+            root,
+            to: {
+              store: destination === undefined ? to.store : destinationFor(from, to),
+              reference: to.reference,
+              beforeTag: async (target, layers) => {
+                if (signer === undefined) return;
+                await signer.sign(to.store, to.name, target);
+                if (seal === undefined) return;
+                const facts = await renewedFacts({ seal, from: from.store, to: to.store, target, layers }, { signal: shell.signal });
+                await signer.attest(to.store, to.name, target, facts);
+              },
             },
+            unwrappers: keys.unwrappers,
+            add: wrappers,
+            addFor: serverSide ? undefined : rotation?.addFor,
+            replace: admin !== undefined && serverSide ? serverSideReplacer(admin) : undefined,
+            remove: (recipient) => {
+              if (rotation?.removes(recipient) === true) return "remove";
+              const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
+              return found === undefined ? "keep" : "remove";
+            },
+            platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
+            mode,
+            onProgress,
           },
-          unwrappers: keys.unwrappers,
-          add: wrappers,
-          addFor: serverSide ? undefined : rotation?.addFor,
-          replace: admin !== undefined && serverSide ? serverSideReplacer(admin) : undefined,
-          remove: (recipient) => {
-            if (rotation?.removes(recipient) === true) return "remove";
-            const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
-            return found === undefined ? "keep" : "remove";
-          },
-          platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
-          mode,
-        },
-        { signal: shell.signal },
+          { signal: shell.signal },
+        ),
       );
       if (disableOld) await rotation?.disableOld(done.removed);
       return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [] };

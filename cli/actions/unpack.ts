@@ -3,6 +3,7 @@ import { parsePlatform } from "../../src/oci/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { requireNumber, withImages, type RegistryFlags } from "../images.ts";
+import { observed, withProgress } from "../progress.ts";
 import type { Shell } from "../shell.ts";
 import { formatSize } from "../table.ts";
 
@@ -20,7 +21,12 @@ export const unpack: Action<TreeOptions> = async (shell, [name = "", target = ""
   if (output !== "rootfs" && output !== "bundle") throw usage(`--output takes rootfs or bundle, not ${output}`);
   const report = await withImages(shell, options, async (images) => {
     const { image, root } = await images.resolve(name);
-    return unpackImage({ store: image.store, root, target, output, ...treeSettings(shell, options) }, { signal: shell.signal });
+    return withProgress(shell, (onProgress) =>
+      unpackImage(
+        { store: observed(shell, image.store, onProgress), root, target, output, ...treeSettings(shell, options) },
+        { signal: shell.signal },
+      ),
+    );
   });
   await shell.result(`${target}: ${report.entries} entries of ${report.layers} layers, ${formatSize(report.bytes)}`, report);
 };

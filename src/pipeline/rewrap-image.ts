@@ -1,7 +1,7 @@
 import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/index.ts";
 import { describeEncryption, isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
-import type { CallOptions, ContentStore, CopyEvent } from "../store/index.ts";
+import { observeReader, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { carryLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { finishImage, type Destination } from "./finish.ts";
@@ -82,12 +82,12 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
   if (request.mode === "plan")
     return { source: addressOf(root), result: addressOf(root), layers: reports, removed: [...removed.values()], dryRun: true };
 
+  const carried = { from: onProgress === undefined ? from : observeReader(from, onProgress), to: to.store };
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const found = rewritten.get(node.descriptor.digest);
     if (found === undefined) return undefined;
     // In the same repository every blob is there already, so nothing is even asked for.
-    if (to.store !== from)
-      for (const blob of [node.manifest.config, ...found.layers]) await carryLayer({ from, to: to.store }, blob, options);
+    if (to.store !== from) for (const blob of [node.manifest.config, ...found.layers]) await carryLayer(carried, blob, options);
     return { ...node.manifest, layers: found.layers };
   };
   const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, options);

@@ -27,4 +27,5 @@ export type { ArchiveLimits } from "./archive/open-tar.ts";
 export { newLimiter, runAll, type Limiter } from "./copy/limiter.ts";
 export { copyGraph, graphLimits, type CopyRequest } from "./copy/copy-graph.ts";
 export type { CopyEvent, CopyOutcome, CopySummary } from "./copy/copy-events.ts";
+export { observeReader } from "./copy/observed-reader.ts";
 export { selectPlatforms, type Selection } from "./copy/select-platforms.ts";

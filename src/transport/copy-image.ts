@@ -1,7 +1,7 @@
 import type { Descriptor, ImageName, Platform } from "../oci/index.ts";
 import type { CredentialSource, RegistriesConf } from "../registry/index.ts";
 import { copyGraph, selectPlatforms, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
-import { checkDigest, openImage, type ImageContext, type OpenedImage } from "./open-image.ts";
+import { checkDigest, openImage, sourceOnly, type ImageContext, type OpenedImage } from "./open-image.ts";
 
 export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referrers" | "concurrency" | "onProgress"> {
   readonly source: ImageName;
@@ -49,6 +49,30 @@ export async function copyImage(request: CopyImageRequest): Promise<CopiedImage>
     } finally {
       await to.store.close();
     }
+  } finally {
+    await from.store.close();
+  }
+}
+
+/**
+ * What {@link copyImage} would make of the destination's name, without writing anything or asking the destination.
+ * Throws what it would throw before its first write.
+ */
+export async function planCopy(request: Omit<CopyImageRequest, "referrers" | "concurrency" | "onProgress">): Promise<Descriptor> {
+  const { source, destination, transport, registriesConf, sourceCredentials, platforms = [], signal } = request;
+  if (destination.transport === "docker-archive") throw sourceOnly(destination);
+  const from = await openImage(source, {
+    transport,
+    registriesConf,
+    access: "read",
+    credentials: sourceCredentials,
+    ...withSignal(signal),
+  });
+  try {
+    const whole = await from.store.resolve(from.reference, withSignal(signal));
+    const { root } = await selectPlatforms(from.store, whole, platforms, withSignal(signal));
+    checkDigest({ name: destination, digest: destination.transport === "docker" ? destination.digest : undefined }, root);
+    return root;
   } finally {
     await from.store.close();
   }

@@ -82,7 +82,8 @@ export async function openImage(name: ImageName, context: ImageContext): Promise
   }
 }
 
-function sourceOnly(name: ImageName): TransportError {
+/** Why an archive of docker's is not written. */
+export function sourceOnly(name: ImageName): TransportError {
   return new TransportError("ERR_IMAGE_SOURCE_ONLY", {
     message: `${formatImageName(name)} cannot be a destination: ${name.transport} is a format to read from`,
     hint: "write oci-archive:FILE, which docker load and podman load read too",
@@ -117,7 +118,7 @@ async function checkTag(store: ContentStore, tag: string, digest: Digest, { sign
 }
 
 /** Throws `ERR_IMAGE_DIGEST_UNEXPECTED` when a destination was named by digest and the image has another one. */
-export function checkDigest(image: OpenedImage, root: Descriptor): void {
+export function checkDigest(image: Pick<OpenedImage, "name" | "digest">, root: Descriptor): void {
   if (image.digest === undefined || image.digest === root.digest) return;
   throw new TransportError("ERR_IMAGE_DIGEST_UNEXPECTED", {
     message: `${formatImageName(image.name)} demands ${image.digest}, the image to be written is ${root.digest}`,

@@ -112,3 +112,40 @@ describe("registry gc", () => {
     expect(await run("registry", "gc", "--storage", "nowhere")).toMatchObject({ status: 9 });
   });
 });
+
+describe("--progress", () => {
+  it("is honoured by every command that moves blobs", async () => {
+    const kinds = (stderr: string): ReadonlySet<string> =>
+      new Set(
+        stderr
+          .split("\n")
+          .filter((line) => line.startsWith("{"))
+          .map((line) => (JSON.parse(line) as { kind: string }).kind),
+      );
+    const whole = new Set(["started", "moved", "finished"]);
+    expect(await run("key", "generate", "ec", "--out", "reader")).toMatchObject({ status: 0 });
+    const commands = [
+      ["copy", "oci:image:app", "oci:copied:app"],
+      ["unpack", "oci:image:app", "unpacked", "--rootless"],
+      ["encrypt", "oci:image:app", "oci:sealed:app", "-r", "jwe:reader.pub"],
+      ["rewrap", "oci:sealed:app", "oci:rewrapped:app", "-k", "reader.key", "--add", "jwe:reader.pub"],
+      ["pull", "oci:rewrapped:app", "pulled-tree", "-k", "reader.key", "--insecure-accept-unsigned", "--rootless"],
+      ["decrypt", "oci:rewrapped:app", "oci:opened:app", "-k", "reader.key"],
+    ];
+    for (const command of commands) {
+      const loud = await run(...command, "--progress", "json");
+      expect(loud, `${command[0]}: ${loud.stderr}`).toMatchObject({ status: 0 });
+      expect([command[0], [...whole].filter((kind) => !kinds(loud.stderr).has(kind))]).toEqual([command[0], []]);
+    }
+    const quiet = await run("unpack", "oci:image:app", "unpacked-quietly", "--rootless", "--progress", "none");
+    expect(quiet).toMatchObject({ status: 0, stderr: "" });
+  });
+
+  it("copy --dry-run plans for the platforms that are chosen", async () => {
+    const json = async (...args: readonly string[]) => JSON.parse((await run("copy", "--json", ...args)).stdout) as { digest: string };
+    const planned = await json("oci:image:app", "oci:chosen:app", "--platform", "linux/amd64", "--dry-run");
+    const done = await json("oci:image:app", "oci:chosen:app", "--platform", "linux/amd64");
+    expect(planned.digest).toBe(done.digest);
+    expect(await run("copy", "oci:image:app", "oci:chosen:app", "--platform", "linux/s390x", "--dry-run")).toMatchObject({ status: 3 });
+  });
+});

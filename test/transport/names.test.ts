@@ -1,11 +1,11 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parseImageName } from "../../src/oci/index.ts";
+import { parseImageName, parsePlatform } from "../../src/oci/index.ts";
 import { RegistryTransport } from "../../src/registry/index.ts";
 import { serveRegistry, type RegistryServer } from "../../src/registry-server/index.ts";
 import { memoryStore, openLayout, type CopyEvent } from "../../src/store/index.ts";
-import { checkDigest, copyImage, openImage } from "../../src/transport/index.ts";
+import { checkDigest, copyImage, openImage, planCopy } from "../../src/transport/index.ts";
 import { codeOf } from "../store/contract.ts";
 import { putImage, putMultiPlatform } from "../store/images.ts";
 import { temporaryFolder } from "../store/temporary.ts";
@@ -142,6 +142,29 @@ describe("copying images by name", () => {
     await expect(copy(name, "docker-archive:/tmp/never.tar:a:1")).rejects.toMatchObject({
       code: "ERR_IMAGE_SOURCE_ONLY",
       hint: expect.stringContaining("oci-archive:") as string,
+    });
+  });
+
+  it("plans what a copy would make, also of some platforms, and writes nothing", async () => {
+    const { name, root } = await sourceLayout();
+    const folder = await temporaryFolder();
+    const request = (destination: string, platforms: readonly string[]) => ({
+      source: parseImageName(name),
+      destination: parseImageName(destination),
+      platforms: platforms.map((text) => parsePlatform(text)),
+      transport,
+    });
+    for (const [i, platforms] of [[], ["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]].entries()) {
+      const to = `oci:${join(folder, `copy${i}`)}:x`;
+      const planned = await planCopy(request(to, platforms));
+      await expect(readdir(join(folder, `copy${i}`))).rejects.toThrow(/ENOENT/);
+      expect((await copyImage(request(to, platforms))).root).toEqual(planned);
+    }
+    await expect(planCopy(request(`oci:${folder}/never:x`, ["linux/s390x"]))).rejects.toMatchObject({ code: "ERR_PLATFORM_NOT_FOUND" });
+    await expect(planCopy(request("docker-archive:never.tar:a:1", []))).rejects.toMatchObject({ code: "ERR_IMAGE_SOURCE_ONLY" });
+    expect((await planCopy(request(`${host}/never@${root.digest}`, []))).digest).toBe(root.digest);
+    await expect(planCopy(request(`${host}/never@${root.digest}`, ["linux/amd64"]))).rejects.toMatchObject({
+      code: "ERR_IMAGE_DIGEST_UNEXPECTED",
     });
   });
 });
