@@ -1,4 +1,4 @@
-import type { CipherName, Engine } from "../cipher/index.ts";
+import { CipherThreads, type CipherName, type Engine } from "../cipher/index.ts";
 import type { Digest } from "../bytes/index.ts";
 import type { KeyPacket, KeyUnwrapper } from "../keywrap/index.ts";
 import { checkSealedLayer, isEncryptedLayer, openLayer, type OpenedLayer } from "../layer/index.ts";
@@ -10,6 +10,7 @@ import { LayerStreams } from "./layer-streams.ts";
 import type { MeasurementSink } from "./measure.ts";
 import { readImage, type OpenedImage } from "./open-image.ts";
 import { checkRecordFile, recordOf, stageRecord, type StagedRecord } from "./record.ts";
+import type { VerifiedSeal } from "../signing/index.ts";
 import { demandSeal, sealedSource } from "./seal.ts";
 import type { ReadAheadSettings } from "./read-ahead.ts";
 import { cleanedUp } from "./staging.ts";
@@ -96,7 +97,28 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
     else checkPlainLayer(layer);
   }
   const seal = request.seal === undefined ? undefined : await demandSeal({ store, verification: request.verification, image }, options);
-  const layers = output === "oci-encrypted" ? [] : await openLayers(request, image, opened, options);
+  const sealed = output === "oci-encrypted" ? [] : opened.manifest.layers.filter(isEncryptedLayer);
+  // Deciphering and the hash of the plaintext have a thread of their own; this one hashes what comes and what is written.
+  const threads = new CipherThreads({ threads: 2, total: sealed.reduce((sum, { size }) => sum + size, 0) });
+  try {
+    return await pullOpened({ request, image, opened, seal, threads }, options);
+  } finally {
+    await threads.close();
+  }
+}
+
+interface Opening {
+  readonly request: PullRequest;
+  readonly image: AdmittedImage;
+  readonly opened: OpenedImage;
+  readonly seal: VerifiedSeal | undefined;
+  readonly threads: CipherThreads;
+}
+
+async function pullOpened(opening: Opening, options: PullOptions): Promise<PullReport> {
+  const { request, image, opened, seal } = opening;
+  const { store, output } = request;
+  const layers = output === "oci-encrypted" ? [] : await openLayers(opening, options);
   const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
   options.onEvent?.({ kind: "opened", layers: openings });
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
@@ -127,9 +149,7 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
 
 /** Unwraps the keys of all encrypted layers, before any of them is fetched. `undefined` for plain layers. */
 async function openLayers(
-  request: PullRequest,
-  image: AdmittedImage,
-  opened: OpenedImage,
+  { request, image, opened, threads }: Opening,
   options: CallOptions,
 ): Promise<readonly (OpenedLayer | undefined)[]> {
   const { layers } = opened.manifest;
@@ -138,7 +158,7 @@ async function openLayers(
   const results: (OpenedLayer | undefined)[] = [];
   // One after the other: the first layer brings the key of all, and a refusal must not be asked for again.
   for (const layer of layers) {
-    results.push(isEncryptedLayer(layer) ? await openLayer({ layer, unwrappers, engine: request.engine }, options) : undefined);
+    results.push(isEncryptedLayer(layer) ? await openLayer({ layer, unwrappers, engine: request.engine, threads }, options) : undefined);
   }
   return results;
 }
