@@ -163,7 +163,9 @@ describe("our client and registry products", () => {
     "quay",
     "harbor",
     "acr",
+    "ecr-immutable",
     "lenient",
+    "sparse",
   ] as const satisfies readonly ProfileName[];
   it.each(products)("copies an index with its referrers to %s and back, unchanged", async (name) => {
     await using registry = await startRegistry({ profile: await loadProfile(name), repositories: ["app"] });
@@ -180,6 +182,23 @@ describe("our client and registry products", () => {
     expect(await back.referrers(index.descriptor)).toMatchObject([
       { digest: signature.descriptor.digest, artifactType: "application/vnd.example.signature", annotations: { "org.example": "yes" } },
     ]);
+    await store.close();
+    await transport.close();
+  });
+
+  it("copies to gitlab, says that referrers find no place there, and harms nothing by trying", async () => {
+    await using registry = await startRegistry({ profile: await loadProfile("gitlab") });
+    const transport = new RegistryTransport({ retry });
+    const store = openRegistry({ host: registry.server.address, repository: "app", transport });
+    const signature = makeReferrer(image.descriptor, "application/vnd.example.signature", "signed");
+    const from = memoryStore();
+    await pushImage(from, image, "v1");
+    await pushImage(from, signature);
+    const copy = (referrers: "follow" | "ignore") => copyGraph({ from, to: store, root: image.descriptor, tags: ["v1"], referrers });
+    await copy("ignore");
+    await expect(copy("follow")).rejects.toMatchObject({ code: "ERR_REGISTRY_UNSUPPORTED", side: "destination" });
+    expect((await store.resolve("v1")).digest).toBe(image.descriptor.digest);
+    await copyGraph({ from: store, to: memoryStore(), root: image.descriptor });
     await store.close();
     await transport.close();
   });
