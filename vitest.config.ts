@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     environment: "node",
+    globalSetup: "test/temporary-folder.ts",
     // A test that hangs is a failure; none is timed for speed.
     testTimeout: 60_000,
     hookTimeout: 60_000,
