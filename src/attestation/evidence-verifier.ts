@@ -6,6 +6,7 @@ import { appraise } from "./policy/appraise.ts";
 import type { AttestationPolicy } from "./policy/schema.ts";
 import { requireAccepted, type VerificationResult } from "./result.ts";
 import type { Finding } from "./findings.ts";
+import { IntelMemory } from "./intel/memory.ts";
 import { newFindingSink } from "./refuse.ts";
 import { checkWithoutNetwork } from "./local-checks.ts";
 import { builtInRoots, type TrustRoots } from "./trust-roots.ts";
@@ -49,16 +50,27 @@ export function hardwareVerifier(options: HardwareVerifierOptions): {
   readonly tees: readonly ("tdx" | "sgx" | "snp")[];
   verify(request: HardwareEvidence): Promise<HardwareClaims>;
 } {
-  return { tees, verify: async (request) => claimsOf(await verifyOne(request, options), options) };
+  const kept: KeptParts = { roots: options.roots ?? builtInRoots(), memory: new IntelMemory() };
+  return { tees, verify: async (request) => claimsOf(await verifyOne(request, options, kept), options) };
 }
 
-async function verifyOne(request: HardwareEvidence, { collateral, roots, policy }: HardwareVerifierOptions): Promise<VerificationResult> {
+/** What lives as long as a verifier. */
+interface KeptParts {
+  readonly roots: TrustRoots;
+  readonly memory: IntelMemory;
+}
+
+async function verifyOne(
+  request: HardwareEvidence,
+  { collateral, policy }: HardwareVerifierOptions,
+  { roots, memory }: KeptParts,
+): Promise<VerificationResult> {
   const tee = tees.find((known) => known === request.tee);
   if (tee === undefined)
     throw new AttestationError("ERR_EVIDENCE_REFUSED", { message: `evidence of ${request.tee} cannot be verified here` });
   // Evidence that cannot be read goes on without collateral, to be refused for what it is.
   const raw = newFindingSink().attempt(() => evidenceFromJson(request.evidence));
-  const context = { roots: roots ?? builtInRoots(), at: request.now, reportData: request.reportData, atHand: collateral.atHand };
+  const context = { roots, at: request.now, reportData: request.reportData, atHand: collateral.atHand };
   const problems = raw === undefined || collateral.reach === "at-hand" ? [] : checkWithoutNetwork(raw, context);
   if (problems.length > 0) throw refusedFor(tee, problems);
   const bundle = raw === undefined ? undefined : await collateral.find(raw, { now: request.now, signal: request.signal });
@@ -73,6 +85,7 @@ async function verifyOne(request: HardwareEvidence, { collateral, roots, policy 
         : { kind: "equals", value: request.initDataDigest },
     collateral: bundle,
     roots,
+    memory,
     maskedChipId: policy?.snp?.allowMaskedChipId === true ? "leave-to-policy" : "refuse",
   });
 }

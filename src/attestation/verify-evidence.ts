@@ -14,6 +14,7 @@ import { evidenceFromJson, recogniseEvidence, type RawEvidence } from "./evidenc
 import type { Finding } from "./findings.ts";
 import { quoteClaims, verifiedQuoteClaims } from "./intel/claims.ts";
 import { verifyIntelCollateral, type IntelCollateral } from "./intel/collateral.ts";
+import type { IntelMemory } from "./intel/memory.ts";
 import { parseQuote } from "./intel/quote.ts";
 import { verifyQuote } from "./intel/verify.ts";
 import { newFindingSink, refuse, type FindingSink } from "./refuse.ts";
@@ -47,6 +48,8 @@ export interface VerifyRequest {
   /** Intel's table to prefer when the bundle has both; `standard` unless told. */
   readonly update?: UpdateChannel | undefined;
   readonly maskedChipId?: MaskedChipId | undefined;
+  /** Spares whoever verifies often what was verified before; the result is the same. */
+  readonly memory?: IntelMemory | undefined;
 }
 
 /**
@@ -92,7 +95,9 @@ function verifyDcap(request: VerifyRequest, raw: RawEvidence, roots: TrustRoots,
   const initField = body.kind === "sgx" ? body.configId : body.mrConfigId;
   checkInitData(request.initData, initField, sink);
   const parts = request.intel ?? selectedCollateral(request, quote, sink);
-  const collateral = verifyIntelCollateral(parts, { roots, at: request.at }, sink);
+  const context = { roots, at: request.at };
+  const { memory } = request;
+  const collateral = memory === undefined ? verifyIntelCollateral(parts, context, sink) : memory.verify(parts, context, sink);
   const verified = collateral === undefined ? undefined : verifyQuote(quote, collateral, sink);
   if (verified === undefined) {
     return { verdict: "reject", tee, tcbStatus: undefined, advisoryIds: [], unverifiedClaims: quoteClaims(quote), findings: sink.findings };
@@ -117,7 +122,8 @@ function verifyDcap(request: VerifyRequest, raw: RawEvidence, roots: TrustRoots,
 function selectedCollateral(request: VerifyRequest, quote: ReturnType<typeof parseQuote>, sink: FindingSink): IntelCollateral {
   if (request.collateral === undefined) return {};
   try {
-    return selectIntelCollateral(request.collateral, quote, request.update);
+    const { collateral, update, memory } = request;
+    return memory === undefined ? selectIntelCollateral(collateral, quote, update) : memory.select(collateral, quote, update);
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
     sink.add({ code: "COLLATERAL_MALFORMED", severity: "refusal", path: "collateral", message: error.message });

@@ -15,6 +15,7 @@ export {
 export { verifyContent, type ContentAddress } from "./verify-content.ts";
 export { collect, limitBytes, observeBytes } from "./limits.ts";
 export { decodeBase64, decodeBase64Url, encodeBase64, encodeBase64Url, decodeHex } from "./base64.ts";
+export { derOfP256Signature, rawOfP256Signature } from "./ecdsa.ts";
 export { parseJson, type JsonLimits } from "./json.ts";
 export { equalBytes } from "./equal.ts";
 export { foreignText } from "./foreign-text.ts";

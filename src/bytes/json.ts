@@ -10,6 +10,7 @@ export interface JsonLimits {
 }
 
 const defaultMaxDepth = 64;
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Parses a JSON document of foreign origin: UTF-8 without replacement, bounded in size and depth, no member twice.
@@ -23,7 +24,7 @@ export function parseJson(bytes: Uint8Array | string, limits: JsonLimits): unkno
   if (size > limits.maxBytes) throw malformed(`${subject} has ${size} bytes, more than the limit of ${limits.maxBytes}`);
   let text: string;
   try {
-    text = typeof bytes === "string" ? bytes : new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = typeof bytes === "string" ? bytes : utf8.decode(bytes);
   } catch (cause) {
     throw malformed(`${subject} is not UTF-8`, cause);
   }
@@ -36,29 +37,37 @@ export function parseJson(bytes: Uint8Array | string, limits: JsonLimits): unkno
   }
 }
 
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+const openBracket = 0x5b;
+const closeBracket = 0x5d;
+const comma = 0x2c;
+const quote = 0x22;
+const backslash = 0x5c;
+
 /** One pass over the tokens before the real parser: depth and repeated members. Syntax errors are left to JSON.parse. */
 function scan(text: string, maxDepth: number, subject: string): void {
   const stack: (Set<string> | undefined)[] = [];
   let expectKey = false;
   for (let i = 0; i < text.length; i += 1) {
-    switch (text.charAt(i)) {
-      case "{":
-      case "[": {
-        const isObject = text[i] === "{";
+    switch (text.charCodeAt(i)) {
+      case openBrace:
+      case openBracket: {
+        const isObject = text.charCodeAt(i) === openBrace;
         stack.push(isObject ? new Set() : undefined);
         if (stack.length > maxDepth) throw malformed(`${subject} is nested deeper than ${maxDepth}`);
         expectKey = isObject;
         break;
       }
-      case "}":
-      case "]":
+      case closeBrace:
+      case closeBracket:
         stack.pop();
         expectKey = false;
         break;
-      case ",":
+      case comma:
         expectKey = stack.at(-1) !== undefined;
         break;
-      case '"': {
+      case quote: {
         const end = endOfString(text, i);
         if (expectKey) {
           recordKey(text.slice(i, end + 1), stack.at(-1), subject);
@@ -74,7 +83,8 @@ function scan(text: string, maxDepth: number, subject: string): void {
 function recordKey(literal: string, keys: Set<string> | undefined, subject: string): void {
   let key: unknown;
   try {
-    key = JSON.parse(literal);
+    // Without an escape the name is what stands between the quotes; whether it may stand there is left to JSON.parse.
+    key = literal.includes("\\") ? JSON.parse(literal) : literal.slice(1, -1);
   } catch {
     throw malformed(`${subject} is not valid JSON`);
   }
@@ -84,11 +94,15 @@ function recordKey(literal: string, keys: Set<string> | undefined, subject: stri
 }
 
 function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i += 1) {
-    if (text[i] === "\\") i += 1;
-    else if (text[i] === '"') return i;
+  for (let from = start + 1; ;) {
+    const end = text.indexOf('"', from);
+    if (end < 0) return text.length;
+    // A quote after an odd number of backslashes is part of the string.
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === backslash) backslashes += 1;
+    if (backslashes % 2 === 0) return end;
+    from = end + 1;
   }
-  return text.length;
 }
 
 function malformed(message: string, cause?: unknown): BytesError {

@@ -26,10 +26,14 @@ function write(value: JsonValue, depth: number): string {
   }
   if (typeof value === "string") return writeString(value);
   if (isArray(value)) return `[${value.map((item) => write(item, depth + 1)).join(",")}]`;
-  const members = Object.entries(value)
-    .toSorted(([left], [right]) => (left < right ? -1 : 1))
-    .map(([name, member]) => `${writeString(name)}:${write(member, depth + 1)}`);
-  return `{${members.join(",")}}`;
+  let members = "";
+  // Unless told otherwise, sort compares UTF-16 code units.
+  for (const name of Object.keys(value).sort()) {
+    const member = value[name];
+    // As JSON.stringify does it.
+    if (member !== undefined) members += `${members === "" ? "" : ","}${writeString(name)}:${write(member, depth + 1)}`;
+  }
+  return `{${members}}`;
 }
 
 function isArray(value: JsonValue): value is readonly JsonValue[] {

@@ -15,7 +15,7 @@ export const ecdsaP256Sha256: SignatureScheme = {
   name: "ECDSA P-256 with SHA-256",
   identifiers: [Buffer.from("300a06082a8648ce3d040302", "hex")],
   key: { type: "ec", curve: "prime256v1" },
-  verify: (data, key, signature) => verify("sha256", data, { key, dsaEncoding: "der" }, signature),
+  verify: (data, key, signature) => verify("sha256", data, key, signature),
 };
 
 /**

@@ -1,4 +1,5 @@
 import { verify } from "node:crypto";
+import { derOfP256Signature } from "../../bytes/index.ts";
 import { checkCurrent, parseRevocationList, type RevocationList } from "../der/crl.ts";
 import { extensionOids, keyUsageBits } from "../der/extensions.ts";
 import { malformed } from "../der/reader.ts";
@@ -44,6 +45,10 @@ export interface VerifiedIntelCollateral {
   readonly pckChain: Uint8Array | string | undefined;
   /** The earliest moment at which any part ceases to be current. */
   readonly expiresAt: number;
+  /** The latest moment at which any part, a signer's certificate included, begins to be valid. */
+  readonly validFrom: number;
+  /** The earliest end of a signer's certificate or the root's. */
+  readonly certificatesExpireAt: number;
   readonly earliestIssueDate: number;
   readonly latestIssueDate: number;
   readonly roots: TrustRoots;
@@ -80,18 +85,19 @@ export function verifyIntelCollateral(
     checkCurrent(list, at);
     return list;
   });
+  const certificates: Certificate[] = root === undefined ? [] : [root];
   const signers = root === undefined || rootCrl === undefined ? undefined : { root, rootCrl };
   const tcbInfo = sink.attempt(() => {
     const part = present(raw.tcbInfo, "TCB_INFO_MISSING", "collateral.tcbInfo", "the TCB info");
     const info = parseTcbInfo(part.bytes, "collateral.tcbInfo");
-    checkSigned(part, "collateral.tcbInfo", signers, context.roots, at);
+    certificates.push(...checkSigned(part, "collateral.tcbInfo", signers, context.roots, at));
     checkWindow(info, "collateral.tcbInfo", "TCB info", { future: "TCB_INFO_FROM_THE_FUTURE", past: "TCB_INFO_EXPIRED" }, at);
     return info;
   });
   const qeIdentity = sink.attempt(() => {
     const part = present(raw.qeIdentity, "QE_IDENTITY_MISSING", "collateral.qeIdentity", "the QE identity");
     const identity = parseQeIdentity(part.bytes, "collateral.qeIdentity");
-    checkSigned(part, "collateral.qeIdentity", signers, context.roots, at);
+    certificates.push(...checkSigned(part, "collateral.qeIdentity", signers, context.roots, at));
     checkWindow(
       identity,
       "collateral.qeIdentity",
@@ -121,6 +127,8 @@ export function verifyIntelCollateral(
     qeIdentity,
     pckChain: raw.pckChain,
     expiresAt: Math.min(tcbInfo.nextUpdate, qeIdentity.nextUpdate, rootCrl.nextUpdate, pckCrl.nextUpdate),
+    validFrom: Math.max(...issued, ...certificates.map(({ notBefore }) => notBefore)),
+    certificatesExpireAt: Math.min(...certificates.map(({ notAfter }) => notAfter)),
     earliestIssueDate: Math.min(...issued),
     latestIssueDate: Math.max(...issued),
     roots: context.roots,
@@ -193,17 +201,18 @@ export function checkListOf(list: RevocationList, issuer: Certificate): void {
   checkSignature(list, ecdsaP256Sha256, { publicKey: issuer.publicKey, name: issuer.subjectCommonName });
 }
 
+/** The signer's certificate, when it can be judged at all. */
 function checkSigned(
   part: SignedJson,
   path: string,
   signers: { readonly root: Certificate; readonly rootCrl: RevocationList } | undefined,
   roots: TrustRoots,
   at: number,
-): void {
+): readonly Certificate[] {
   if (part.signature.length === 0) throw refuse("COLLATERAL_UNSIGNED", { path, message: "the collateral carries no signature" });
   if (part.signature.length !== 64) throw refuse("SIGNATURE_INVALID", { path, message: "the signature does not have 64 bytes" });
   // Without a root the chain cannot be judged; that is a finding already.
-  if (signers === undefined) return;
+  if (signers === undefined) return [];
   const chain = parsePemChain(part.issuerChain, `${path}.issuerChain`);
   if (chain.length !== 2)
     throw refuse("CERTIFICATE_CHAIN_MALFORMED", {
@@ -215,14 +224,14 @@ function checkSigned(
     throw unknownRoot(`${path}.issuerChain`, roots, root === undefined ? [] : [root.fingerprint]);
   }
   checkSigner(signer, signers, at);
-  const key = { key: signer.publicKey, dsaEncoding: "ieee-p1363" } as const;
-  if (!verify("sha256", part.bytes, key, part.signature)) {
+  if (!verify("sha256", part.bytes, signer.publicKey, derOfP256Signature(part.signature))) {
     throw refuse("SIGNATURE_INVALID", {
       path,
       message: `the signature is not by ${signer.subjectCommonName} over exactly these bytes`,
       hint: "the JSON must be kept byte for byte as it was served",
     });
   }
+  return [signer];
 }
 
 /** The role matters: any other certificate of the PKI, above all a PCK that a platform owner holds, must not vouch for TCBs. */

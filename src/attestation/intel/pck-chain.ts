@@ -20,7 +20,12 @@ export function verifyPckChain(pem: Uint8Array | string, collateral: VerifiedInt
   const { verifiedChains } = collateral;
   const text = typeof pem === "string" ? pem : Buffer.from(pem).toString("latin1");
   const known = verifiedChains.get(text);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    // The collateral may be used at another moment than when the chain was verified; the root's window is the collateral's.
+    checkValidity(known.intermediate, collateral.at);
+    checkValidity(known.leaf, collateral.at);
+    return known;
+  }
   const verified = verifyChain(text, collateral, path);
   if (verifiedChains.size >= maxRemembered) verifiedChains.clear();
   verifiedChains.set(text, verified);

@@ -1,4 +1,5 @@
 import { createHash, verify } from "node:crypto";
+import { derOfP256Signature } from "../../bytes/index.ts";
 import { importP256Point } from "../der/signatures.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
 import type { TcbStatus } from "./status-words.ts";
@@ -102,7 +103,7 @@ export function checkQuoteSignatures(quote: Quote, pck: VerifiedPck, sink: Findi
 
 function checkQeSignature(quote: Quote, { leaf }: VerifiedPck): void {
   const { qeReport, qeReportSignature } = quote.signature;
-  if (!verify("sha256", qeReport.raw, { key: leaf.publicKey, dsaEncoding: "ieee-p1363" }, qeReportSignature)) {
+  if (!verify("sha256", qeReport.raw, leaf.publicKey, derOfP256Signature(qeReportSignature))) {
     throw refuse("QE_REPORT_SIGNATURE_INVALID", {
       path: "quote.signature.qeReportSignature",
       message: "the quoting enclave's report is not signed by the platform's PCK",
@@ -136,7 +137,7 @@ function checkIdentityKind(quote: Quote, { qeIdentity }: VerifiedIntelCollateral
 function checkQuoteSignature(quote: Quote): void {
   const { attestationKey, quoteSignature } = quote.signature;
   const key = importP256Point(attestationKey, "quote.signature.attestationKey");
-  if (!verify("sha256", quote.signedBytes, { key, dsaEncoding: "ieee-p1363" }, quoteSignature)) {
+  if (!verify("sha256", quote.signedBytes, key, derOfP256Signature(quoteSignature))) {
     throw refuse("QUOTE_SIGNATURE_INVALID", {
       path: "quote.signature.quoteSignature",
       message: "the quote is not signed by its attestation key: it was changed, or is not of this platform",

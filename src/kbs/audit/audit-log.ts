@@ -35,6 +35,7 @@ const defaultCheckpointEvery = 1000;
 const defaultMaxFileBytes = 64 << 20;
 const defaultRetentionDays = 90;
 const flushed = promisify(fdatasync);
+const nextTurn = promisify(setImmediate);
 const fileGrammar = /^audit-(\d{10})\.jsonl$/;
 
 /**
@@ -104,6 +105,8 @@ export class AuditLog {
   }
 
   async #drain(): Promise<void> {
+    // Whatever else arrived in this turn of the event loop goes into the same flush.
+    await nextTurn();
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];

@@ -47,10 +47,9 @@ export const firstPrev = "0".repeat(64);
 
 /** The hash of a record without its `hash`. Source: RFC 8785 for the canonical form. */
 export function hashOf(record: Omit<AuditRecord, "hash">): string {
-  const members: JsonObject = Object.fromEntries(
-    Object.entries(record).flatMap(([name, value]) => (value === undefined ? [] : [[name, value as JsonObject[string]]])),
-  );
-  return createHash("sha256").update(Buffer.from(record.prev, "hex")).update(canonicalJson(members)).digest("hex");
+  const members: Record<string, JsonObject[string]> = {};
+  for (const [name, value] of Object.entries(record)) if (value !== undefined) members[name] = value as JsonObject[string];
+  return createHash("sha256").update(record.prev, "hex").update(canonicalJson(members), "utf8").digest("hex");
 }
 
 /** Where a chain stands. */

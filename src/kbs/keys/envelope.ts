@@ -1,5 +1,6 @@
-import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, type KeyObject } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from "node:crypto";
 import { KbsError } from "../errors.ts";
+import { freshBytes } from "../random.ts";
 
 /**
  * One sealed record.
@@ -26,7 +27,7 @@ export interface EncryptionKey {
 
 /** Seals a record under a fresh data key. */
 export function sealRecord(plaintext: Uint8Array, key: EncryptionKey, binding: string): Buffer {
-  const dataKey = randomBytes(32);
+  const dataKey = freshBytes(32);
   const head = Buffer.concat([magic, Buffer.from(key.id, "hex")]);
   const wrapped = encrypt(dataKey, keyObjectOf(key.secret), additionalData("data-key", head, binding));
   const body = encrypt(plaintext, createSecretKey(dataKey), additionalData("record", head, binding));
@@ -68,7 +69,7 @@ export function keyObjectOf(secret: Buffer): KeyObject {
 
 /** AES-256-GCM: IV (12), ciphertext, tag (16). A key object spares Node its slow guess at what a buffer is. */
 export function encrypt(plaintext: Uint8Array, key: KeyObject, aad: Buffer): Buffer {
-  const iv = randomBytes(12);
+  const iv = freshBytes(12);
   const cipher = createCipheriv("aes-256-gcm", key, iv);
   cipher.setAAD(aad);
   return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);

@@ -16,6 +16,8 @@ import {
 
 /** Values up to this many bytes stay in the resource's own record: one read per release. */
 const maxInlineSize = 8 << 10;
+/** Resources whose records are kept open, values of at most that size included. */
+const maxOpened = 100;
 /** Values of at most this many versions are kept when a resource is overwritten again and again. */
 const maxVersions = 100;
 const maxAttempts = 20;
@@ -55,6 +57,7 @@ export class ResourceVault {
   readonly #store: SecretStore;
   readonly #keyring: Keyring;
   readonly #sources: readonly ResourceSource[];
+  readonly #opened = new Map<string, { readonly sealed: Uint8Array; readonly document: ResourceDocument }>();
 
   /** `sources` are asked, in order, for what the store does not hold. */
   constructor(store: SecretStore, keyring: Keyring, sources: readonly ResourceSource[] = []) {
@@ -245,7 +248,14 @@ export class ResourceVault {
   async #load(path: string): Promise<{ readonly document: ResourceDocument; readonly revision: string } | undefined> {
     const record = await this.#store.read(recordOf(path));
     if (record === undefined) return undefined;
-    return { document: parseResource(await this.#keyring.open(record.bytes, recordOf(path)), path), revision: record.revision };
+    const { bytes, revision } = record;
+    // The very same sealed bytes in the same place hold the same document: a fleet that starts asks for one key many times.
+    const known = this.#opened.get(path);
+    if (known !== undefined && Buffer.compare(known.sealed, bytes) === 0) return { document: known.document, revision };
+    const document = parseResource(await this.#keyring.open(bytes, recordOf(path)), path);
+    if (this.#opened.size >= maxOpened) this.#opened.clear();
+    this.#opened.set(path, { sealed: bytes, document });
+    return { document, revision };
   }
 
   #save(document: ResourceDocument, condition: WriteCondition) {

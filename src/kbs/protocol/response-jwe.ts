@@ -7,11 +7,11 @@ import {
   createSecretKey,
   privateDecrypt,
   publicEncrypt,
-  randomBytes,
   type KeyObject,
 } from "node:crypto";
 import { decodeBase64Url, encodeBase64Url, parseJson } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
+import { freshBytes } from "../random.ts";
 import { isObject } from "./shape.ts";
 import { ecCurves, importTeePublicKey, type EcCurve, type TeePublicKey } from "./tee-key.ts";
 
@@ -48,8 +48,8 @@ const wrappedCekSize = 40;
  * every build. Source: kbs-types, `ProtectedHeader::generate_aad`; RFC 7518 sections 4.3, 4.6, 5.3.
  */
 export function sealResponse(plaintext: Uint8Array, recipient: TeePublicKey, randomness?: SealRandomness): ResponseJwe {
-  const cek = randomness?.cek ?? randomBytes(32);
-  const iv = randomness?.iv ?? randomBytes(12);
+  const cek = randomness?.cek ?? freshBytes(32);
+  const iv = randomness?.iv ?? freshBytes(12);
   const { header, encryptedKey } =
     recipient.kty === "EC" ? wrapToEc(cek, recipient, randomness?.ephemeralScalar) : wrapToRsa(cek, recipient);
   const protectedHeader = encodeBase64Url(Buffer.from(header, "ascii"));

@@ -19,6 +19,7 @@ export function clientAddressBehind(trustedProxies: readonly string[]): ClientAd
     if (bits === undefined) trusted.addAddress(address, family);
     else trusted.addSubnet(address, Number(bits), family);
   }
+  if (trustedProxies.length === 0) return unmapped;
   const isTrusted = (address: string) =>
     isIPv4(address) ? trusted.check(address, "ipv4") : isIPv6(address) && trusted.check(address, "ipv6");
   return (peer, forwardedFor) => {

@@ -1,7 +1,8 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac } from "node:crypto";
 import { decodeBase64, encodeBase64, equalBytes } from "../../bytes/index.ts";
 import { keyObjectOf } from "../keys/envelope.ts";
 import type { Keyring } from "../keys/keyring.ts";
+import { freshBytes } from "../random.ts";
 
 const purpose = "challenge nonce";
 const half = 16;
@@ -20,9 +21,9 @@ export class Nonces {
 
   /** Base64 (standard) of 32 bytes. */
   make(): string {
-    const random = randomBytes(half);
+    const random = freshBytes(half);
     const [key] = this.#keyring.derivedSecrets(purpose);
-    return encodeBase64(Buffer.concat([random, key === undefined ? randomBytes(half) : tagOf(random, key.secret)]));
+    return encodeBase64(Buffer.concat([random, key === undefined ? freshBytes(half) : tagOf(random, key.secret)]));
   }
 
   isOurs(nonce: string): boolean {

@@ -18,22 +18,44 @@ export interface Match {
   readonly parameters: Parameters;
 }
 
+interface Candidate {
+  readonly route: Route;
+  readonly segments: readonly string[];
+}
+
+/** What follows `/kbs/v0` and `/api/v1`. */
+const tellingSegment = 3;
+
 /**
  * Finds routes by exact segments. The path is taken as it was sent: nothing is decoded or normalised, so a percent sign
  * or an empty or dotted segment can only fail to match.
  */
 export class Router {
-  readonly #routes: readonly { readonly route: Route; readonly segments: readonly string[] }[];
+  /** The routes that a path with this telling segment can match, in the order in which they were given. */
+  readonly #told = new Map<string, readonly Candidate[]>();
+  /** Those that any path can match. */
+  readonly #others: readonly Candidate[];
 
   constructor(routes: readonly Route[]) {
-    this.#routes = routes.map((route) => ({ route, segments: route.pattern.split("/") }));
+    const candidates = routes.map((route) => ({ route, segments: route.pattern.split("/") }));
+    const keys = candidates.map(({ segments }) => keyOf(segments));
+    for (const key of keys) {
+      if (key !== undefined)
+        this.#told.set(
+          key,
+          candidates.filter((_, index) => keys[index] === key || keys[index] === undefined),
+        );
+    }
+    this.#others = candidates.filter((_, index) => keys[index] === undefined);
   }
 
   /** Throws refusals `route-not-found` and `method-not-allowed`. */
   match(method: string, path: string): Match {
     const segments = path.split("/");
     let known = false;
-    for (const candidate of this.#routes) {
+    const told = this.#told.get(segments[tellingSegment] ?? "");
+    const candidates = told === undefined ? this.#others : told;
+    for (const candidate of candidates) {
       const parameters = matchSegments(candidate.segments, segments);
       if (parameters === undefined) continue;
       known = true;
@@ -45,9 +67,16 @@ export class Router {
   }
 }
 
+/** The telling segment of a pattern; `undefined` when a parameter stands there or before it. */
+function keyOf(pattern: readonly string[]): string | undefined {
+  if (pattern.slice(0, tellingSegment + 1).some((part) => part.startsWith(":") || part.startsWith("*"))) return undefined;
+  return pattern[tellingSegment] ?? "";
+}
+
 function matchSegments(pattern: readonly string[], segments: readonly string[]): Parameters | undefined {
   const parameters: Record<string, string> = {};
-  for (const [index, part] of pattern.entries()) {
+  for (let index = 0; index < pattern.length; index += 1) {
+    const part = pattern[index] ?? "";
     if (part.startsWith("*")) {
       parameters[part.slice(1)] = segments.slice(index).join("/");
       return segments.length > index ? parameters : undefined;

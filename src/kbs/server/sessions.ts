@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { decodeBase64Url, encodeBase64Url } from "../../bytes/index.ts";
 import { decrypt, encrypt, keyObjectOf } from "../keys/envelope.ts";
@@ -8,6 +7,7 @@ import { isProtocolVersion, type AuthRequest } from "../protocol/messages.ts";
 import { parseOwnJson } from "../protocol/own-json.ts";
 import { isObject } from "../protocol/shape.ts";
 import { teeNamed } from "../protocol/tee-names.ts";
+import { freshBytes } from "../random.ts";
 import type { Nonces } from "./nonces.ts";
 
 /** A handshake on its way, or done. */
@@ -51,7 +51,7 @@ export class Sessions {
 
   begin(request: AuthRequest, now: Date): Session {
     return {
-      id: randomBytes(16).toString("hex"),
+      id: freshBytes(16).toString("hex"),
       request,
       nonce: this.#nonces.make(),
       expiresAt: new Date(now.getTime() + this.#lifetimeMs),

@@ -1,5 +1,5 @@
 import { sign, verify } from "node:crypto";
-import { decodeBase64Url, encodeBase64Url, parseJson } from "../../bytes/index.ts";
+import { decodeBase64Url, derOfP256Signature, encodeBase64Url, parseJson, rawOfP256Signature } from "../../bytes/index.ts";
 import { parseOwnJson } from "../protocol/own-json.ts";
 import { isObject } from "../protocol/shape.ts";
 import type { SigningKey } from "./signing-key.ts";
@@ -16,9 +16,7 @@ export function signCompact(
   const input = `${encode({ ...header, alg: key.algorithm })}.${encode(payload)}`;
   const bytes = Buffer.from(input, "ascii");
   const signature =
-    key.algorithm === "ES256"
-      ? sign("sha256", bytes, { key: key.privateKey, dsaEncoding: "ieee-p1363" })
-      : sign(null, bytes, key.privateKey);
+    key.algorithm === "ES256" ? rawOfP256Signature(sign("sha256", bytes, key.privateKey)) : sign(null, bytes, key.privateKey);
   return `${input}.${encodeBase64Url(signature)}`;
 }
 
@@ -41,7 +39,7 @@ export function openCompact(token: string): UnverifiedJws | undefined {
   if (token.length > maxTokenLength) return undefined;
   const [head, body, signature, ...rest] = token.split(".");
   if (head === undefined || body === undefined || signature === undefined || rest.length > 0) return undefined;
-  const header = objectIn(head);
+  const header = headerIn(head);
   if (header === undefined || "crit" in header || "b64" in header) return undefined;
   const { alg, kid } = header;
   return {
@@ -54,7 +52,7 @@ export function openCompact(token: string): UnverifiedJws | undefined {
       if (signed?.length !== 64) return undefined;
       const good =
         key.algorithm === "ES256"
-          ? verify("sha256", bytes, { key: key.publicKey, dsaEncoding: "ieee-p1363" }, signed)
+          ? verify("sha256", bytes, key.publicKey, derOfP256Signature(signed))
           : verify(null, bytes, key.publicKey, signed);
       return good ? ownPayload(body) : undefined;
     },
@@ -74,6 +72,21 @@ function bytesIn(text: string): Buffer | undefined {
     // Another spelling of the same bytes is another token: not ours.
     return undefined;
   }
+}
+
+/** Every token of one key has the same header, certificates included: those last seen are not parsed again. */
+const headers = new Map<string, Readonly<Record<string, unknown>>>();
+const maxHeaders = 16;
+const maxKeptHeader = 8 << 10;
+
+function headerIn(text: string): Readonly<Record<string, unknown>> | undefined {
+  const known = headers.get(text);
+  if (known !== undefined) return known;
+  const header = objectIn(text);
+  if (header === undefined || text.length > maxKeptHeader) return header;
+  if (headers.size >= maxHeaders) headers.clear();
+  headers.set(text, header);
+  return header;
 }
 
 function objectIn(text: string): Readonly<Record<string, unknown>> | undefined {
