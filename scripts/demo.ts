@@ -15,6 +15,8 @@ const root = resolve(import.meta.dirname, "..");
 const folder = join(root, ".demo");
 const program = join(root, "bin/ociseal");
 const servers: ChildProcess[] = [];
+// Compiled code is kept in the project folder too: the demo writes nowhere else.
+process.env["XDG_CACHE_HOME"] = join(root, "dist/.cache");
 
 interface Outcome {
   readonly status: number;

@@ -47,6 +47,9 @@ package="node-$system-$machine"
 stage="$root/.tools/install.$$"
 trap 'rm -rf "$stage"' EXIT INT TERM
 mkdir -p "$stage"
+# npm's own files too stay in the project folder.
+npm_config_cache=${npm_config_cache:-$root/.tools/npm-cache}
+export npm_config_cache
 echo "fetching Node.js $version for this project" >&2
 if ! npm install --prefix "$stage" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund "$package@$version" >"$stage/log" 2>&1; then
   tail -n 5 "$stage/log" >&2
