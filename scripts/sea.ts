@@ -1,7 +1,7 @@
 /**
- * `make sea`: one executable file for guests, with Node.js inside (single executable application). The command line and
- * everything it loads is bundled into one script; the cipher threads' module travels in it as a data URL. Optional peers
- * (databases, HSMs, OpenPGP) are not in it.
+ * `make sea`, or `scripts/sea.ts FOLDER`: one executable file for guests, with Node.js inside (single executable
+ * application). The command line and everything it loads is bundled into one script; the cipher threads' module travels in
+ * it as a data URL. Optional peers (databases, HSMs, OpenPGP) are not in it.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { optionalPeers, withConsolePage } from "./bundle.ts";
 import { laterBuiltins, undiciDispatchers } from "./bundle-start.ts";
 
 const root = resolve(import.meta.dirname, "..");
-const folder = join(root, "dist/sea");
+const folder = resolve(process.argv[2] ?? join(root, "dist/sea"));
 const target = join(folder, "ociseal");
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
   version: string;
@@ -42,7 +42,7 @@ const ownModule = /function ownModule\(\) \{[\s\S]*?\n\}/;
 if (!ownModule.test(threads)) throw new Error("src/cipher/threads.ts no longer has ownModule()");
 const dataUrl = `data:text/javascript;base64,${Buffer.from(thread).toString("base64")}`;
 const entry = join(folder, "entry.mjs");
-writeFileSync(entry, `import { main } from "../cli/main.js";\nmain(process.argv.slice(2));\n`);
+writeFileSync(entry, `import { main } from ${JSON.stringify(join(root, "dist/cli/main.js"))};\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
   withConsolePage(root),
   undiciDispatchers(root),
@@ -74,4 +74,4 @@ execFileSync(
 const version = execFileSync(target, ["--version"], { env: {}, encoding: "utf8" }).trim();
 if (version !== manifest.version) throw new Error(`the executable says version ${version}, not ${manifest.version}`);
 for (const name of ["ociseal.cjs", "ociseal.blob", "sea.json", "entry.mjs"]) rmSync(join(folder, name));
-process.stdout.write(`dist/sea/ociseal: ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB, version ${version}, needs no Node.js\n`);
+process.stdout.write(`${target}: ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB, version ${version}, needs no Node.js\n`);

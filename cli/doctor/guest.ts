@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { access, constants, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { detectTee } from "../../src/attestation/index.ts";
 import { textOf } from "./files.ts";
@@ -28,8 +28,38 @@ export const examineGuest: Examination = async ({ options, root, asked }) => {
       "not root: files will belong to the caller",
       "run pull as root to keep owners, or with --rootless to accept it",
     );
+  await helpers(add, root);
+  if ((await textOf(join(root, "proc/self/stat"))) === undefined)
+    add(asked ? "fail" : "warn", "proc", "/proc is not mounted, and directories are held through it", "mount -t proc proc /proc");
   return list;
 };
+
+/** Where pull looks for the programs that do what Node.js cannot. */
+const helperFolders = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin", "run/current-system/sw/bin"];
+const helperPackages = { setfattr: "attr", mknod: "coreutils", mkfifo: "coreutils" };
+
+async function helpers(add: ReturnType<typeof findingsOf>["add"], root: string): Promise<void> {
+  const missing: (keyof typeof helperPackages)[] = [];
+  for (const program of ["setfattr", "mknod", "mkfifo"] as const) {
+    const found = await Promise.all(helperFolders.map((folder) => isThere(join(root, folder, program))));
+    if (!found.includes(true)) missing.push(program);
+  }
+  if (missing.length === 0) add("ok", "helpers", "setfattr, mknod and mkfifo are there, for attributes and devices of images");
+  else
+    add(
+      "warn",
+      "helpers",
+      `${missing.join(" and ")} cannot be found: images with extended attributes or devices cannot be unpacked whole`,
+      `install ${[...new Set(missing.map((program) => helperPackages[program]))].join(" and ")}, or leave them out with --specials skip`,
+    );
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
 
 async function reports(add: ReturnType<typeof findingsOf>["add"], path: string): Promise<void> {
   try {

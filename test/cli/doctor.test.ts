@@ -162,6 +162,15 @@ describe("ociseal doctor", () => {
     expect((await visit(undefined)).verdicts).toMatchObject({ TEE: "ok", reports: "ok" });
   });
 
+  it("says what a guest lacks to unpack images whole", async () => {
+    expect((await visit("guest")).verdicts).toMatchObject({ helpers: "warn", proc: "fail" });
+    for (const program of ["usr/bin/setfattr", "bin/mknod", "bin/mkfifo"]) await put(program, "#!/bin/sh\n", 0o755);
+    await put("proc/self/stat", "1");
+    const { verdicts } = await visit("guest");
+    expect(verdicts).toMatchObject({ helpers: "ok" });
+    expect(verdicts).not.toHaveProperty("proc");
+  });
+
   it("follows the key provider configuration to programs and sockets", async () => {
     const program = await put("bin/provider", "#!/bin/sh\n", 0o755);
     const address = (await listen(createServer())).slice(7);
