@@ -54,7 +54,8 @@ function run({ command, env }: Job): Promise<number> {
   });
 }
 
-function highWater(pid: number): number {
+/** Peak resident KiB of a process so far. */
+export function highWater(pid: number): number {
   try {
     return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
   } catch {
