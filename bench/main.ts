@@ -1,6 +1,7 @@
 /**
  * `make bench [BENCH="name …"]`: whole processes, ours and the peer's in turn, medians of the ratios. Results go to
- * .bench/results.json and docs/bench.svg. QUICK=1 takes one run and 128 MiB.
+ * .bench/results.json and docs/bench.svg. QUICK=1 takes one run and 128 MiB. The Key Broker Service has scenarios of its
+ * own: kbs, kbs-tdx, kbs-latency, kbs-memory, kbs-keys.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,8 +9,10 @@ import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { chart } from "./chart.ts";
 import { writeSyntheticLayout } from "./images.ts";
+import { benchKbs } from "./kbs.ts";
+import { benchKeys } from "./kbs-keys.ts";
 import { interleave, type Job } from "./measure.ts";
-import { rowOf, tableOf, type Row, type RowSettings } from "./rows.ts";
+import { lineOf, rowOf, tableOf, type Measure, type Row, type RowSettings } from "./rows.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const folder = existsSync("/dev/shm") ? "/dev/shm/ociseal-bench" : join(root, ".bench/work");
@@ -21,17 +24,35 @@ const runs = quick ? 1 : 3;
 const big = quick ? 128 : 1024;
 const wanted = process.argv.slice(2);
 const rows: Row[] = [];
+const measures: Measure[] = [];
 
 if (!existsSync(skopeo)) process.stderr.write("SKIPPED: comparisons with skopeo 1.22: not installed (make peers)\n");
 
 async function scenario(settings: RowSettings, ours: Job, peer: Job | undefined): Promise<void> {
-  if (wanted.length > 0 && !wanted.some((word) => settings.name.includes(word))) return;
+  if (!isWanted(settings.name)) return;
   const other = peer !== undefined && existsSync(peer.command[0] ?? "") ? peer : undefined;
   const row = rowOf(settings, await interleave(ours, other, runs));
   rows.push(row);
   process.stdout.write(
     `${settings.name}: ${row.ours.wall.toFixed(2)} s${row.ratio === undefined ? "" : `, ratio ${row.ratio.toFixed(2)}`}\n`,
   );
+}
+
+function isWanted(name: string): boolean {
+  return wanted.length === 0 || wanted.some((word) => name.includes(word));
+}
+
+/** What has no peer: a failure ends that scenario aloud, not the others. */
+async function service(name: string, run: () => Promise<readonly Measure[]>): Promise<void> {
+  try {
+    for (const measure of await run()) {
+      measures.push(measure);
+      process.stdout.write(`${lineOf(measure)}\n`);
+    }
+  } catch (error) {
+    process.exitCode = 1;
+    process.stderr.write(`FAILED: ${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+  }
 }
 
 function fresh(...names: readonly string[]): () => void {
@@ -181,10 +202,8 @@ async function unpacking(): Promise<void> {
   );
 }
 
-rmSync(folder, { recursive: true, force: true });
-mkdirSync(folder, { recursive: true });
-mkdirSync(join(root, ".bench"), { recursive: true });
-try {
+/** Everything that is done with images, in the order in which they are made and removed. */
+async function images(): Promise<void> {
   execFileSync(ociseal, ["key", "generate", "ec", "--out", key], { stdio: "ignore" });
   await physicalLimit();
   await scenario(
@@ -209,10 +228,29 @@ try {
   await layouts("200 layers of 1 MiB", "many", { encrypt: 0.5, decrypt: 0.5 }, "aes-256-gcm");
   fresh("many")();
   await unpacking();
+}
+
+async function keyBroker(): Promise<void> {
+  await service("kbs", () => benchKbs(isWanted, quick ? "quick" : "full"));
+  if (!isWanted("kbs-keys")) return;
+  for (const store of ["directory", "PostgreSQL"] as const)
+    await service(`kbs-keys, ${store}`, () => benchKeys(store, quick ? 10_000 : 100_000));
+}
+
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+mkdirSync(join(root, ".bench"), { recursive: true });
+try {
+  // Making the images takes longer than the scenarios of the service.
+  if (wanted.length === 0 || wanted.some((word) => !word.startsWith("kbs"))) await images();
+  await keyBroker();
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-process.stdout.write(`\n${tableOf(rows)}\n`);
+if (rows.length > 0) process.stdout.write(`\n${tableOf(rows)}\n`);
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-writeFileSync(join(root, ".bench/results.json"), `${JSON.stringify({ version, node: process.version, runs, rows }, undefined, 2)}\n`);
+writeFileSync(
+  join(root, ".bench/results.json"),
+  `${JSON.stringify({ version, node: process.version, runs, rows, measures }, undefined, 2)}\n`,
+);
 if (wanted.length === 0 && !quick) writeFileSync(join(root, "docs/bench.svg"), chart(rows));

@@ -11,6 +11,29 @@ export interface Row {
   readonly goal: number | undefined;
 }
 
+/** One number that has no peer: what a service does, against what is asked of it. */
+export interface Measure {
+  /** The scenario. */
+  readonly name: string;
+  readonly what: string;
+  readonly value: number;
+  readonly unit: string;
+  readonly goal?: { readonly least: number } | { readonly most: number } | undefined;
+}
+
+export function isMet({ value, goal }: Measure): boolean {
+  if (goal === undefined) return true;
+  return "least" in goal ? value >= goal.least : value <= goal.most;
+}
+
+export function lineOf(measure: Measure): string {
+  const { name, what, value, unit, goal } = measure;
+  const text = `${name}: ${what}: ${Number(value.toPrecision(3))}${unit === "" ? "" : ` ${unit}`}`;
+  if (goal === undefined) return text;
+  const wanted = "least" in goal ? `at least ${goal.least}` : `at most ${goal.most}`;
+  return `${text} (goal ${wanted}${isMet(measure) ? "" : ", missed"})`;
+}
+
 export interface RowSettings {
   readonly name: string;
   readonly peer: string | undefined;
