@@ -377,10 +377,11 @@ export class Rootfs implements TarSink, TreeObserver {
 }
 
 /**
- * Node turns negative times into the present; the epoch is the nearest that can be said. A fraction is the nearest
- * microsecond: some versions of Node cut a time there, and a number just below it would lose a whole one.
+ * Node turns negative times into the present; the epoch is the nearest that can be said. It takes doubles, a quarter of a
+ * microsecond apart in our time, and some versions cut them to microseconds: without the addition one just below a
+ * microsecond would lose a whole one.
  */
 function timeOf(seconds: number): number {
   if (seconds <= 0 || Number.isInteger(seconds)) return Math.max(0, seconds);
-  return (Math.round(seconds * 1e6) + 0.25) / 1e6;
+  return seconds + 2.5e-7;
 }
