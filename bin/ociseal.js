@@ -9,7 +9,13 @@ if (suits) {
     process.exitCode = 1;
   });
 } else {
-  process.stderr.write("error: ociseal needs Node.js 22.22.2 or newer 22, or 24.15 and newer; this is " + process.versions.node + "\n");
+  var needs = "ociseal needs Node.js 22.22.2 or newer 22, or 24.15 and newer; this is " + process.versions.node;
+  if (process.argv.indexOf("--json") > 1) {
+    var error = { code: "ERR_USAGE", message: needs, hint: "install Node.js 24, or in a checkout run make build" };
+    process.stdout.write(JSON.stringify({ error: error }) + "\n");
+  } else {
+    process.stderr.write("error: " + needs + "\n");
+  }
   process.exitCode = 2;
 }
 

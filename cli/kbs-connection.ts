@@ -1,5 +1,5 @@
 import { openAttester } from "../src/attestation/index.ts";
-import { connectKbs, connectKbsAdmin, type KbsAdmin, type KbsClient, type KbsTransportOptions } from "../src/kbs/index.ts";
+import { connectKbs, connectKbsAdmin, KbsError, type KbsAdmin, type KbsClient, type KbsTransportOptions } from "../src/kbs/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
 import type { Shell } from "./shell.ts";
@@ -68,4 +68,19 @@ export async function withAdmin<Result>(shell: Shell, options: KbsOptions, work:
   } finally {
     await admin.close();
   }
+}
+
+/** `undefined` in place of `ERR_KBS_NOT_FOUND`. */
+export async function undefinedIfAbsent<Value>(asked: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof KbsError && error.code === "ERR_KBS_NOT_FOUND") return undefined;
+    throw error;
+  }
+}
+
+/** What a dry run answers where the real one would be told that there is no such thing. */
+export function notFound(message: string, hint: string): KbsError {
+  return new KbsError("ERR_KBS_NOT_FOUND", { message, hint });
 }

@@ -1,8 +1,9 @@
 import type { KeyView } from "../../src/kbs/index.ts";
 import type { Action } from "../command.ts";
+import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { requireNumber } from "../images.ts";
-import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { undefinedIfAbsent, withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { formatTable } from "../table.ts";
 
 function describe({ uri, versions, releasedVersion, rotationDue, rotationDueAt }: KeyView, width: number | undefined): string {
@@ -17,8 +18,17 @@ function describe({ uri, versions, releasedVersion, rotationDue, rotationDueAt }
   return `${uri}\n${formatTable(["VERSION", "STATE", "CREATED", "BY"], rows, width)}${due}`;
 }
 
-export const keyCreate: Action<KbsOptions & { readonly rotationDays?: number }> = async (shell, [uri = ""], options) => {
+export const keyCreate: Action<KbsOptions & { readonly rotationDays?: number; readonly dryRun?: boolean }> = async (
+  shell,
+  [uri = ""],
+  options,
+) => {
   requireNumber("--rotation-days", options.rotationDays, 1);
+  if (options.dryRun === true) {
+    const existing = await withAdmin(shell, options, ({ keys }) => undefinedIfAbsent(keys.describe(uri, { signal: shell.signal })));
+    if (existing !== undefined) throw usage(`${uri} exists already`, "ociseal kbs key rotate adds a version to it");
+    return shell.result(`would create ${uri}`, { uri, dryRun: true });
+  }
   const key = await withAdmin(shell, options, ({ keys }) => keys.create(uri, { rotationDays: options.rotationDays, signal: shell.signal }));
   await shell.result(describe(key, shell.stdout.columns), key);
 };
@@ -55,7 +65,7 @@ export const keyRotate: Action<KbsOptions & { readonly dryRun?: boolean }> = asy
   );
   await shell.result(
     options.dryRun === true ? `would add version ${key.currentVersion + 1} to ${uri}` : describe(key, shell.stdout.columns),
-    key,
+    { ...key, dryRun: options.dryRun === true },
   );
 };
 
@@ -70,7 +80,10 @@ function stateAction(state: "enabled" | "disabled" | "destroyed"): Action<StateO
         : keys.setState(uri, { state, version: options.keyVersion, signal: shell.signal }),
     );
     const what = options.keyVersion === undefined ? "every version" : `version ${options.keyVersion}`;
-    await shell.result(options.dryRun === true ? `${what} of ${uri} would be ${state}` : describe(key, shell.stdout.columns), key);
+    await shell.result(options.dryRun === true ? `${what} of ${uri} would be ${state}` : describe(key, shell.stdout.columns), {
+      ...key,
+      dryRun: options.dryRun === true,
+    });
   };
 }
 

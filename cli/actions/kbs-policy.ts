@@ -4,7 +4,7 @@ import { textOfOpaBundle } from "../../src/policy/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
-import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { notFound, withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { policyEngines } from "../policy-engines.ts";
 import { formatTable } from "../table.ts";
 
@@ -34,6 +34,7 @@ export const policySet: Action<KbsOptions & { readonly id: string; readonly reso
     id,
     language,
     resources,
+    dryRun: options.dryRun === true,
   });
 };
 
@@ -56,8 +57,12 @@ export const policyList: Action<KbsOptions> = async (shell, _args, options) => {
 };
 
 export const policyDelete: Action<KbsOptions & { readonly dryRun?: boolean }> = async (shell, [id = ""], options) => {
-  if (options.dryRun !== true) await withAdmin(shell, options, ({ policies }) => policies.delete(id, { signal: shell.signal }));
-  await shell.result(`${options.dryRun === true ? "would delete" : "deleted"} policy ${id}`, { id });
+  const { dryRun = false } = options;
+  await withAdmin(shell, options, async ({ policies }) => {
+    if (dryRun) await policies.get(id, { signal: shell.signal });
+    else await policies.delete(id, { signal: shell.signal });
+  });
+  await shell.result(`${dryRun ? "would delete" : "deleted"} policy ${id}`, { id, dryRun });
 };
 
 export const policyEvaluate: Action<KbsOptions & { readonly claims?: string; readonly token?: string }> = async (
@@ -82,11 +87,21 @@ export const policyEvaluate: Action<KbsOptions & { readonly claims?: string; rea
   if (!trial.allow) shell.exitWith("denied");
 };
 
-export const attestationSet: Action<KbsOptions & { readonly id: string }> = async (shell, [file = ""], options) => {
+export const attestationSet: Action<KbsOptions & { readonly id: string; readonly dryRun?: boolean }> = async (
+  shell,
+  [file = ""],
+  options,
+) => {
   const { language, text } = await readPolicy(file);
-  const { id } = options;
-  await withAdmin(shell, options, ({ attestationPolicies }) => attestationPolicies.put({ id, language, text, signal: shell.signal }));
-  await shell.result(`set appraisal policy ${id}`, { id });
+  const { id, dryRun = false } = options;
+  if (dryRun) {
+    const compile = policyEngines.find((engine) => engine.language === language)?.compileAppraisal;
+    if (compile === undefined) throw usage("an appraisal policy is Rego, or a bundle that OPA compiled", "JSON policies are for releases");
+    await compile(text, id);
+  } else {
+    await withAdmin(shell, options, ({ attestationPolicies }) => attestationPolicies.put({ id, language, text, signal: shell.signal }));
+  }
+  await shell.result(`${dryRun ? "would set" : "set"} appraisal policy ${id}`, { id, dryRun });
 };
 
 export const attestationGet: Action<KbsOptions> = async (shell, [id = "default_cpu"], options) => {
@@ -94,19 +109,18 @@ export const attestationGet: Action<KbsOptions> = async (shell, [id = "default_c
   await shell.result(policy.text.trimEnd(), policy);
 };
 
-export const referenceSet: Action<KbsOptions & { readonly expires?: string; readonly value?: string }> = async (
-  shell,
-  [name = "", ...values],
-  options,
-) => {
+type ReferenceOptions = KbsOptions & { readonly expires?: string; readonly value?: string; readonly dryRun?: boolean };
+
+export const referenceSet: Action<ReferenceOptions> = async (shell, [name = "", ...values], options) => {
   const { value: text } = options;
   if ((values.length === 0) === (text === undefined))
     throw usage("give values, or one JSON value with --value", `ociseal kbs reference set ${name} VALUE…`);
   const value = text === undefined ? values : parseJson(text, { maxBytes: maxPolicy, maxDepth: 8, subject: "--value" });
   const expiresAt = options.expires === undefined ? undefined : new Date(options.expires);
   if (expiresAt !== undefined && Number.isNaN(expiresAt.getTime())) throw usage("--expires takes a moment like 2027-01-31T12:00:00Z");
-  await withAdmin(shell, options, ({ references }) => references.set({ [name]: value }, { expiresAt, signal: shell.signal }));
-  await shell.result(`set ${name}`, { name, value });
+  const { dryRun = false } = options;
+  if (!dryRun) await withAdmin(shell, options, ({ references }) => references.set({ [name]: value }, { expiresAt, signal: shell.signal }));
+  await shell.result(`${dryRun ? "would set" : "set"} ${name}`, { name, value, dryRun });
 };
 
 export const referenceList: Action<KbsOptions> = async (shell, _args, options) => {
@@ -115,7 +129,12 @@ export const referenceList: Action<KbsOptions> = async (shell, _args, options) =
   await shell.result(formatTable(["NAME", "EXPIRES", "VALUES"], rows, shell.stdout.columns), { values });
 };
 
-export const referenceDelete: Action<KbsOptions> = async (shell, [name = ""], options) => {
-  await withAdmin(shell, options, ({ references }) => references.delete(name, { signal: shell.signal }));
-  await shell.result(`deleted ${name}`, { name });
+export const referenceDelete: Action<KbsOptions & { readonly dryRun?: boolean }> = async (shell, [name = ""], options) => {
+  const { dryRun = false } = options;
+  await withAdmin(shell, options, async ({ references }) => {
+    if (!dryRun) await references.delete(name, { signal: shell.signal });
+    else if (!(await references.list({ signal: shell.signal })).some((value) => value.name === name))
+      throw notFound(`no reference values of ${name}`, "ociseal kbs reference list shows what there is");
+  });
+  await shell.result(`${dryRun ? "would delete" : "deleted"} ${name}`, { name, dryRun });
 };

@@ -1,14 +1,23 @@
+import { formatResourcePath, parseResourceUri, type KbsAdmin } from "../../src/kbs/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
-import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import { notFound, withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { requireNumber } from "../images.ts";
 
-export const resourcePut: Action<KbsOptions & { readonly ifAbsent?: boolean }> = async (shell, [uri = "", file = ""], options) => {
+type PutOptions = KbsOptions & { readonly ifAbsent?: boolean; readonly dryRun?: boolean };
+
+export const resourcePut: Action<PutOptions> = async (shell, [uri = "", file = ""], options) => {
   const value = await readSmallFile(file, "resource", 2 << 20);
+  if (options.dryRun === true) {
+    const exists = await withAdmin(shell, options, (admin) => isThere(admin, uri, shell.signal));
+    if (exists && options.ifAbsent === true) throw existsAlready(uri);
+    const what = exists ? "a new version of" : "";
+    return shell.result(`would store ${value.length} bytes as ${what}${what === "" ? "" : " "}${uri}`, { uri, exists, dryRun: true });
+  }
   const outcome = await withAdmin(shell, options, async (admin) => {
     const put = await admin.putResource(uri, value, { condition: options.ifAbsent === true ? "absent" : "any", signal: shell.signal });
-    if (put === "present") throw usage(`${uri} exists already`, "leave --if-absent away to store a new version");
+    if (put === "present") throw existsAlready(uri);
     return { outcome: put, proof: await admin.proveResource(uri, value, { signal: shell.signal }) };
   });
   await shell.result(`${uri}: ${outcome.outcome} (${outcome.proof})`, { uri, ...outcome });
@@ -36,6 +45,30 @@ export const resourceList: Action<KbsOptions & { readonly prefix?: string; reado
 };
 
 export const resourceDelete: Action<KbsOptions & { readonly dryRun?: boolean }> = async (shell, [uri = ""], options) => {
-  if (options.dryRun !== true) await withAdmin(shell, options, (admin) => admin.deleteResource(uri, { signal: shell.signal }));
-  await shell.result(options.dryRun === true ? `would delete ${uri}` : `deleted ${uri}`, { uri, deleted: options.dryRun !== true });
+  await withAdmin(shell, options, async (admin) => {
+    if (options.dryRun !== true) await admin.deleteResource(uri, { signal: shell.signal });
+    else if (!(await isThere(admin, uri, shell.signal)))
+      throw notFound(`no resource ${uri}`, "ociseal kbs resource list shows what there is");
+  });
+  await shell.result(options.dryRun === true ? `would delete ${uri}` : `deleted ${uri}`, {
+    uri,
+    deleted: options.dryRun !== true,
+    dryRun: options.dryRun === true,
+  });
 };
+
+/** Whether a resource exists; its value is not asked for. */
+async function isThere(admin: KbsAdmin, uri: string, signal: AbortSignal): Promise<boolean> {
+  const path = formatResourcePath(parseResourceUri(uri));
+  let after: string | undefined;
+  do {
+    const page = await admin.listResources({ prefix: path.split("/").slice(0, 2).join("/"), after, signal });
+    if (page.resources.includes(path)) return true;
+    after = page.next;
+  } while (after !== undefined);
+  return false;
+}
+
+function existsAlready(uri: string): Error {
+  return usage(`${uri} exists already`, "leave --if-absent away to store a new version");
+}

@@ -2,6 +2,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { writeWholeFile } from "../files.ts";
 import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
+import type { Shell } from "../shell.ts";
 
 export const systemShow: Action<KbsOptions> = async (shell, _args, options) => {
   const system = await withAdmin(shell, options, ({ system }) => system.describe({ signal: shell.signal }));
@@ -37,12 +38,22 @@ export const rotateSigningKey: Action<RotateOptions> = async (shell, _args, opti
   await shell.result(`${purpose} tokens are signed with ${kid} from now on`, { purpose, kid, former: revokeFormer ? "revoke" : "keep" });
 };
 
-export const rotateEncryptionKey: Action<KbsOptions> = async (shell, _args, options) => {
+type ResealOptions = KbsOptions & { readonly dryRun?: boolean };
+
+export const rotateEncryptionKey: Action<ResealOptions> = async (shell, _args, options) => {
+  if (options.dryRun === true) return plan(shell, options, "would make a new key-encryption key and seal every record under it");
   const counts = await withAdmin(shell, options, ({ system }) => system.rotateEncryptionKey({ signal: shell.signal }));
   await shell.result(`${counts.resealed} records are sealed under a new key; run reseal in an hour to forget the former one`, counts);
 };
 
-export const reseal: Action<KbsOptions> = async (shell, _args, options) => {
+export const reseal: Action<ResealOptions> = async (shell, _args, options) => {
+  if (options.dryRun === true) return plan(shell, options, "would seal every record under the newest key, and forget the unused ones");
   const counts = await withAdmin(shell, options, ({ system }) => system.reseal({ signal: shell.signal }));
   await shell.result(`${counts.resealed} records were sealed again, ${counts.dropped} former keys forgotten`, counts);
 };
+
+/** What would be done, and the keys as they are: the service is asked, so that a wrong address or token shows now. */
+async function plan(shell: Shell, options: ResealOptions, what: string): Promise<void> {
+  const system = await withAdmin(shell, options, (admin) => admin.system.describe({ signal: shell.signal }));
+  await shell.result(`${what}\n${JSON.stringify(system, undefined, 2)}`, { system, dryRun: true });
+}

@@ -8,7 +8,8 @@ export function withAdmin(command: Command): Command {
     .option("--admin-token <file>", "file with the administration token")
     .option("--tls-ca <file>", "trust these certificate authorities too (PEM)")
     .option("--tls-client-cert <file>", "client certificate (PEM)")
-    .option("--tls-client-key <file>", "key of the client certificate (PEM)");
+    .option("--tls-client-key <file>", "key of the client certificate (PEM)")
+    .option("--plain-http <host>", "allow plain HTTP to this host (repeatable); loopback needs no flag", collectValues);
 }
 
 function examples(text: string): string {
@@ -22,6 +23,7 @@ export function registerKbsKeys(kbs: Command, launcher: Launcher): void {
   withAdmin(key.command("create <uri>"))
     .description("make a key of 32 random bytes at the service")
     .option("--rotation-days <n>", "warn when the newest version is older", parseCount)
+    .option("--dry-run", "only say what would be done")
     .addHelpText("after", examples("  ociseal kbs key create kbs:///default/image-kek/app --admin-token token"))
     .action(launcher.launch(async () => (await load()).keyCreate));
   withAdmin(key.command("list"))
@@ -91,6 +93,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
   withAdmin(attestation.command("set <file>"))
     .description("upload an appraisal policy: Rego, or a bundle that OPA compiled to WebAssembly")
     .option("--id <id>", "default_cpu or default_gpu", "default_cpu")
+    .option("--dry-run", "compile it here, and send nothing")
     .addHelpText("after", examples("  ociseal kbs policy attestation set appraisal.rego --admin-token token"))
     .action(launcher.launch(async () => (await load()).attestationSet));
   withAdmin(attestation.command("get [id]"))
@@ -104,6 +107,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
       .description("register the values of a name")
       .option("--expires <time>", "forget them then (RFC 3339)")
       .option("--value <json>", "one JSON value instead of a list of texts, for example 4 or true")
+      .option("--dry-run", "only say what would be done")
       .addHelpText("after", examples("  ociseal kbs reference set launch_digest abcd… --admin-token token"))
       .action(launcher.launch(async () => (await load()).referenceSet));
     withAdmin(reference.command("list"))
@@ -112,6 +116,7 @@ export function registerKbsPolicies(kbs: Command, launcher: Launcher): void {
       .action(launcher.launch(async () => (await load()).referenceList));
     withAdmin(reference.command("delete <name>"))
       .description("delete the values of a name")
+      .option("--dry-run", "only say what would be deleted")
       .addHelpText("after", examples("  ociseal kbs reference delete launch_digest --admin-token token"))
       .action(launcher.launch(async () => (await load()).referenceDelete));
   }

@@ -26,10 +26,12 @@ export function registerKbsSystem(kbs: Command, launcher: Launcher): void {
     .action(launcher.launch(async () => (await load()).rotateSigningKey));
   withAdmin(system.command("rotate-encryption-key"))
     .description("seal every record under a new key-encryption key")
+    .option("--dry-run", "only say what would be done")
     .addHelpText("after", example("ociseal kbs system rotate-encryption-key --admin-token token"))
     .action(launcher.launch(async () => (await load()).rotateEncryptionKey));
   withAdmin(system.command("reseal"))
     .description("go on sealing records under the newest key, and forget keys under which nothing is sealed")
+    .option("--dry-run", "only say what would be done")
     .addHelpText("after", example("ociseal kbs system reseal --admin-token token"))
     .action(launcher.launch(async () => (await load()).reseal));
 }

@@ -23,6 +23,7 @@ export function registerKbs(program: Command, launcher: Launcher): void {
   withAdmin(resource.command("put <uri> <file>"))
     .description("store a file under kbs:///REPOSITORY/TYPE/TAG")
     .option("--if-absent", "refuse when there is one already")
+    .option("--dry-run", "only say what would be stored")
     .addHelpText("after", "\nExamples:\n  ociseal kbs resource put kbs:///default/key/app app.kek --admin-token token")
     .action(launcher.launch(async () => (await import("../actions/kbs-resource.ts")).resourcePut));
   withAdmin(resource.command("get <uri>"))

@@ -99,6 +99,65 @@ describe("a production service and its operator", () => {
     });
   });
 
+  it("says what every change would do, and does nothing of it", async () => {
+    await ok("resource", "put", "kbs:///dry/run/there", "policy.json");
+    await ok("key", "create", "kbs:///dry/run/key");
+    await ok("reference", "set", "dry", "1");
+    await writeFile(join(folder, "appraisal.rego"), 'package policy\n\nimport rego.v1\n\ntrust_claims := {"executables": 33}\n');
+    const everything = async () => {
+      const lists = ["resource list", "key list", "policy list", "reference list", "system show"];
+      return Promise.all(lists.map((list) => ok(...list.split(" "), "--json")).map(async (text) => (await text).replace(/"audit".*/, "")));
+    };
+    const before = await everything();
+    const plans = {
+      "key create kbs:///dry/run/new": "would create kbs:///dry/run/new",
+      "key rotate kbs:///dry/run/key": "would add version 2",
+      "key disable kbs:///dry/run/key": "would be disabled",
+      "key destroy kbs:///dry/run/key": "would be destroyed",
+      "resource put kbs:///dry/run/new policy.json": "bytes as kbs:///dry/run/new",
+      "resource put kbs:///dry/run/there token": "as a new version of kbs:///dry/run/there",
+      "resource delete kbs:///dry/run/there": "would delete",
+      "policy set policy.json --id dry": "would set policy dry",
+      "policy delete app": "would delete policy app",
+      "policy attestation set appraisal.rego": "would set appraisal policy",
+      "reference set dry 2": "would set dry",
+      "reference delete dry": "would delete dry",
+      "system rotate-signing-key": "would make a new attestation signing key",
+      "system rotate-encryption-key": "would make a new key-encryption key",
+      "system reseal": "would seal every record",
+    };
+    for (const [line, plan] of Object.entries(plans)) {
+      expect(await ok(...line.split(" "), "--dry-run")).toContain(plan);
+      expect(JSON.parse(await ok(...line.split(" "), "--dry-run", "--json")), line).toMatchObject({ dryRun: true });
+    }
+    expect(await everything()).toEqual(before);
+  });
+
+  it("is told by a dry run what would be refused", async () => {
+    for (const [line, status] of [
+      ["key create kbs:///dry/run/key", 2],
+      ["key create nonsense", 2],
+      ["key rotate kbs:///dry/run/none", 3],
+      ["resource put kbs:///dry/run/there token --if-absent", 2],
+      ["resource put nonsense token", 2],
+      ["resource delete nonsense", 2],
+      ["resource delete kbs:///dry/run/none", 3],
+      ["policy delete none", 3],
+      ["reference delete none", 3],
+      ["policy attestation set policy.json", 2],
+    ] as const) {
+      const { status: exit, stdout } = await admin(...line.split(" "), "--dry-run", "--json");
+      expect([line, exit]).toEqual([line, status]);
+      expect((JSON.parse(stdout) as { error: { hint?: string } }).error.hint, line).toBeTruthy();
+    }
+  });
+
+  it("is reached over plain HTTP elsewhere only when told to", async () => {
+    const list = ["kbs", "resource", "list", "--kbs", "http://kbs.invalid:1", "--admin-token", "token"];
+    expect(await ociseal(list, { cwd: folder })).toMatchObject({ status: 2, stderr: expect.stringContaining("--plain-http") as unknown });
+    expect(await ociseal([...list, "--plain-http", "kbs.invalid:1"], { cwd: folder })).toMatchObject({ status: 4 });
+  });
+
   it("rotates the keys of the service, and revokes them only with a token for afterwards", async () => {
     expect(await ok("system", "rotate-signing-key", "--dry-run")).toContain("until they expire");
     await ok("system", "rotate-signing-key");

@@ -50,6 +50,21 @@ async function loadedBy(...args: readonly string[]): Promise<{ readonly modules:
   return JSON.parse(done.stderr) as never;
 }
 
+describe("an older Node.js", () => {
+  it("is told so in one line, or in one document", async () => {
+    await writeFile(
+      join(folder, "old.cjs"),
+      'Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.19.0" } });',
+    );
+    const old = { NODE_OPTIONS: `--require=${join(folder, "old.cjs")}` };
+    const line = "error: ociseal needs Node.js 22.22.2 or newer 22, or 24.15 and newer; this is 20.19.0\n";
+    expect(await run(["inspect", "oci:image"], old)).toEqual({ status: 2, stdout: "", stderr: line });
+    const { status, stdout, stderr } = await run(["inspect", "oci:image", "--json"], old);
+    expect([status, stderr]).toEqual([2, ""]);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: "ERR_USAGE", message: line.slice("error: ".length).trim() } });
+  });
+});
+
 describe("the bundle", () => {
   it("loads neither TLS nor HTTP/2 nor fetch to verify a signature over plain HTTP", async () => {
     const { modules, chunks } = await loadedBy("verify", "--key", "cosign.pub", `${host}/app:1`);

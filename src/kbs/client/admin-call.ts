@@ -74,16 +74,28 @@ export function expectOk(response: WireResponse, what: string): WireResponse {
         hint: "check the administration token (--admin-token, or --kbs-admin-token): its expiry, its role, and the paths it covers",
       });
     case 404:
-      throw new KbsError("ERR_KBS_NOT_FOUND", { message, details });
+      throw new KbsError("ERR_KBS_NOT_FOUND", {
+        message,
+        details,
+        hint: "check the name; ociseal kbs resource list, key list and policy list show what there is",
+      });
     case 409:
-      throw new KbsError("ERR_KBS_CONFLICT", { message, details });
+      throw new KbsError("ERR_KBS_CONFLICT", {
+        message,
+        details,
+        hint: "look at what is there now, and choose another name or change that",
+      });
     case 429:
     case 502:
     case 503:
     case 504:
       throw new KbsError("ERR_KBS_OVERLOADED", { message, details, hint: "try again later" });
     default:
-      throw new KbsError("ERR_KBS_REQUEST_REFUSED", { message, details });
+      throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
+        message,
+        details,
+        hint: "correct what the message names; ask for the service's log with the request's number",
+      });
   }
 }
 
