@@ -1,4 +1,4 @@
-import { verify } from "node:crypto";
+import { verify, type KeyObject } from "node:crypto";
 import { derOfP256Signature } from "../../bytes/index.ts";
 import { checkCurrent, parseRevocationList, type RevocationList } from "../der/crl.ts";
 import { extensionOids, keyUsageBits } from "../der/extensions.ts";
@@ -54,6 +54,8 @@ export interface VerifiedIntelCollateral {
   readonly roots: TrustRoots;
   /** PCK chains that have been verified with this collateral, by their text: hosts send the same one with every quote. */
   readonly verifiedChains: Map<string, VerifiedPck>;
+  /** Attestation keys of quotes that held, by their bytes in hex: a quoting enclave signs with the same one until it restarts. */
+  readonly attestationKeys: Map<string, KeyObject>;
 }
 
 const tcbSigningName = "Intel SGX TCB Signing";
@@ -133,6 +135,7 @@ export function verifyIntelCollateral(
     latestIssueDate: Math.max(...issued),
     roots: context.roots,
     verifiedChains: new Map(),
+    attestationKeys: new Map(),
   };
 }
 

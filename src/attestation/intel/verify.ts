@@ -1,4 +1,4 @@
-import { createHash, verify } from "node:crypto";
+import { createHash, verify, type KeyObject } from "node:crypto";
 import { derOfP256Signature } from "../../bytes/index.ts";
 import { importP256Point } from "../der/signatures.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
@@ -11,6 +11,9 @@ import type { TdReport } from "./quote-body.ts";
 import type { Quote } from "./quote.ts";
 import { evaluate, joinRelaunch, matchComponent, moduleIdentityOf, type TcbEvaluation } from "./tcb-status.ts";
 import type { ComponentLevel } from "./tcb-info.ts";
+
+/** Attestation keys that one collateral remembers: one per host. */
+const maxKeys = 256;
 
 /** What the TCB tables say of a platform that a quote proves. */
 export interface IntelTcb {
@@ -48,7 +51,7 @@ export function verifyQuote(quote: Quote, collateral: VerifiedIntelCollateral, s
     checkIdentityKind(quote, collateral);
     checkQeReport(signature.qeReport, collateral.qeIdentity);
   });
-  sink.attempt(() => checkQuoteSignature(quote));
+  sink.attempt(() => checkQuoteSignature(quote, collateral.attestationKeys));
   const tcb = pck === undefined ? undefined : sink.attempt(() => evaluateTcb(quote, pck, collateral));
   if (tcb?.status === "Revoked") {
     sink.add({
@@ -98,7 +101,7 @@ function checkPlatform(quote: Quote, { extension }: VerifiedPck, { tcbInfo }: Ve
 export function checkQuoteSignatures(quote: Quote, pck: VerifiedPck, sink: FindingSink): void {
   sink.attempt(() => checkQeSignature(quote, pck));
   sink.attempt(() => checkQeBinding(quote));
-  sink.attempt(() => checkQuoteSignature(quote));
+  sink.attempt(() => checkQuoteSignature(quote, new Map()));
 }
 
 function checkQeSignature(quote: Quote, { leaf }: VerifiedPck): void {
@@ -134,15 +137,19 @@ function checkIdentityKind(quote: Quote, { qeIdentity }: VerifiedIntelCollateral
   }
 }
 
-function checkQuoteSignature(quote: Quote): void {
+/** Importing a point costs as much as verifying with it; only keys of good quotes are kept. */
+function checkQuoteSignature(quote: Quote, keys: Map<string, KeyObject>): void {
   const { attestationKey, quoteSignature } = quote.signature;
-  const key = importP256Point(attestationKey, "quote.signature.attestationKey");
+  const name = attestationKey.toString("hex");
+  const key = keys.get(name) ?? importP256Point(attestationKey, "quote.signature.attestationKey");
   if (!verify("sha256", quote.signedBytes, key, derOfP256Signature(quoteSignature))) {
     throw refuse("QUOTE_SIGNATURE_INVALID", {
       path: "quote.signature.quoteSignature",
       message: "the quote is not signed by its attestation key: it was changed, or is not of this platform",
     });
   }
+  if (keys.size >= maxKeys) keys.clear();
+  keys.set(name, key);
 }
 
 /** Only modules that Intel signed, without special attributes. Reference C 2.1 step 11. */

@@ -193,11 +193,16 @@ async function discardRest(message: IncomingMessage): Promise<void> {
 
 function callOf(server: HttpServerRequest, message: IncomingMessage): Call {
   const [path, query] = splitOnce(message.url ?? "", "?");
+  let parsed: URLSearchParams | undefined;
   return {
     requestId: requestIdOf(message),
     method: message.method ?? "",
     path,
-    query: new URLSearchParams(query),
+    // Most requests have none, and nobody looks.
+    get query() {
+      parsed ??= new URLSearchParams(query);
+      return parsed;
+    },
     headers: message.headers,
     remote: server.clientAddress(message.socket.remoteAddress ?? "", headerText(message, "x-forwarded-for")),
     clientCertificate: certificateOf(message.socket),
