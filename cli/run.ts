@@ -8,6 +8,16 @@ import { makeShell, type SharedOptions } from "./shell.ts";
 
 const progressModes: ReadonlySet<string> = new Set(["auto", "bar", "plain", "json", "none"]);
 
+/** A reader that has seen enough (`| head`) ends the output, not the work nor its exit code. */
+function mayClose<Output extends NodeJS.WriteStream>(output: Output): Output {
+  if (!output.listeners("error").includes(ignoreClosed)) output.on("error", ignoreClosed);
+  return output;
+}
+
+function ignoreClosed(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
+}
+
 /** Runs one command line and sets the exit code; the only place that does. */
 export async function run(argv: readonly string[]): Promise<void> {
   keepMemoryPrivate();
@@ -15,10 +25,6 @@ export async function run(argv: readonly string[]): Promise<void> {
   const interrupt = () => interruption.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
-  // A reader that has seen enough (`| head`) ends the output, not the work nor its exit code.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
   const exitWith = (category: ErrorCategory): void => {
     process.exitCode = exitCodeOf(category);
   };
@@ -26,9 +32,9 @@ export async function run(argv: readonly string[]): Promise<void> {
     get stdin() {
       return process.stdin;
     },
-    stdout: process.stdout,
+    stdout: mayClose(process.stdout),
     get stderr() {
-      return process.stderr;
+      return mayClose(process.stderr);
     },
     env: process.env,
     signal: interruption.signal,
