@@ -13,7 +13,7 @@ import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import { readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { carryLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
-import { finishImage, type Destination } from "./finish.ts";
+import { finishImage, takingBackOnFailure, type Destination } from "./finish.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
@@ -103,9 +103,11 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   };
 
   try {
-    const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
-    await finishImage(to, result, reports, { signal });
-    return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+    return await takingBackOnFailure(to.store, async () => {
+      const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+      await finishImage(to, result, reports, { signal });
+      return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+    });
   } finally {
     await threads.close();
   }

@@ -10,7 +10,7 @@ import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tre
 import { LayerWork } from "./layer-work.ts";
 import { requireProfile, type LintProfile } from "./lint-image.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
-import { finishImage, type Destination } from "./finish.ts";
+import { finishImage, takingBackOnFailure, type Destination } from "./finish.ts";
 import { rebuildImage } from "./rebuild.ts";
 import { chosenPositions, type LayerChoice } from "./select-layers.ts";
 import { transferSealed } from "./transfer-layer.ts";
@@ -107,9 +107,11 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   };
 
   try {
-    const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
-    await finishImage(to, result, reports, { signal });
-    return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+    return await takingBackOnFailure(to.store, async () => {
+      const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, { signal });
+      await finishImage(to, result, reports, { signal });
+      return { source: addressOf(root), result: addressOf(result), layers: reports, dryRun: false };
+    });
   } finally {
     await threads.close();
   }

@@ -1,6 +1,6 @@
 import { describeEncryption, isEncryptedLayer } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { CallOptions, ContentStore } from "../store/index.ts";
+import type { CallOptions, ContentStore, TakesBack } from "../store/index.ts";
 import { isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, readImageTree } from "./image-tree.ts";
@@ -55,6 +55,20 @@ async function checkDestination(
     if (outcome === "decrypted" && isEncryptedLayer(layer)) throw broken(`${where} is still marked as encrypted`);
     const elsewhere = outcome === "kept" && isForeignLayer(layer);
     if (!elsewhere && !(await store.exists(layer, options))) throw broken(`the blob of ${where} is not there`);
+  }
+}
+
+/**
+ * Does the work; when it fails, a destination that can takes back what was written: plaintext must not stay behind, nor
+ * an image without a name that nobody can use.
+ */
+export async function takingBackOnFailure<Result>(store: ContentStore & Partial<TakesBack>, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    // The failure of the work is the one to tell.
+    await store.takeBack?.().catch(() => undefined);
+    throw error;
   }
 }
 

@@ -73,4 +73,13 @@ export interface ContentWriter {
   remove(target: Descriptor | string, options?: CallOptions): Promise<"removed" | "absent">;
 }
 
+/** What a store in a folder can do besides. */
+export interface TakesBack {
+  /**
+   * After work that failed: removes what this store wrote since it was opened and no name keeps, and the folder too when
+   * it made that and nothing else is in it. What somebody else uses by now stays. Throws `ERR_STORE_IO`.
+   */
+  takeBack(): Promise<void>;
+}
+
 export interface ContentStore extends ContentReader, ContentWriter {}

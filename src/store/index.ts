@@ -10,6 +10,7 @@ export type {
   IngestRequest,
   PushOutcome,
   ReferrersFilter,
+  TakesBack,
 } from "./content-store.ts";
 export { bytesStream } from "./bytes-stream.ts";
 export { ensureVerified, isVerifiedFor, markVerified, verifiedStream } from "./verified-stream.ts";

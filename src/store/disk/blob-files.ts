@@ -13,6 +13,7 @@ import { newLimiter } from "../copy/limiter.ts";
 import { copyLocalFile, localFileOf } from "./local-file.ts";
 import { completePart, resumableSize, resumptionOf, type ResumableRequest } from "./resumable.ts";
 import { StagingFolder, type Remains } from "./staging-folder.ts";
+import type { WrittenFiles } from "./written-files.ts";
 import { ensureVerified } from "../verified-stream.ts";
 
 /**
@@ -48,6 +49,8 @@ export interface BlobFilesRequest {
   readonly durability: Durability;
   /** Makes the root what it has to be, before the first write. */
   readonly prepare?: () => Promise<void>;
+  /** Told of every blob that is added, for writers that can take it back; nobody unless given. */
+  readonly written?: WrittenFiles | undefined;
 }
 
 /** Smaller blobs are read in one piece. */
@@ -123,6 +126,7 @@ export class BlobFiles implements BlobArea {
     if ((await this.has(address)) && (await touch(path)) === "touched") {
       // Another process may have written it a moment ago.
       this.#unforced.add(path);
+      await this.#request.written?.touched(path);
       return "present";
     }
     const file = localFileOf(source);
@@ -290,7 +294,8 @@ export class BlobFiles implements BlobArea {
       const folder = dirname(final);
       if (!this.#made.has(folder)) await mkdir(folder, { recursive: true });
       this.#made.add(folder);
-      await rename(path, final);
+      const give = () => rename(path, final);
+      await (this.#request.written === undefined ? give() : this.#request.written.adding(final, give));
       if (address.size < forceAtOnceSize) this.#unforced.add(final);
       this.#touched.add(folder);
     } catch (cause) {

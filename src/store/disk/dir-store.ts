@@ -6,13 +6,14 @@ import type { BlobArea, IndexArea } from "../areas.ts";
 import { syncDirectory, writeFileAtomic } from "./atomic-file.ts";
 import { BlobFiles } from "./blob-files.ts";
 import { bytesStream } from "../bytes-stream.ts";
-import type { BlobSource, CallOptions, ContentStore, FetchOptions, IngestRequest } from "../content-store.ts";
+import type { BlobSource, CallOptions, ContentStore, FetchOptions, IngestRequest, TakesBack } from "../content-store.ts";
 import { ioError, StoreError, systemCode } from "../errors.ts";
 import { IndexedStore, notFound } from "../indexed-store.ts";
 import { ReadOnlyBlobs, ReadOnlyIndex } from "../read-only.ts";
 import { readDocument } from "../read.ts";
 import { readSmallFile } from "./small-file.ts";
 import { ownPrefix, temporaryName } from "./staging-folder.ts";
+import { removeEmpty, WrittenFiles } from "./written-files.ts";
 
 export interface DirRequest {
   readonly path: string;
@@ -38,20 +39,24 @@ export async function openDir(request: DirRequest): Promise<ContentStore> {
   const path = resolve(request.path);
   const name = `dir:${request.path}`;
   const found = await inspect(path, name);
-  if (found === "absent" && request.mode === "read") {
+  if (found !== "image" && request.mode === "read") {
     throw new StoreError("ERR_STORE_NOT_FOUND", { message: `${name} does not exist or is empty`, hint: "check the path" });
   }
-  const folder = new ImageFolder(path, name);
+  const folder = new ImageFolder(path, name, found);
   if (request.mode === "write") return new DirStore(name, folder);
   return new IndexedStore(name, new ReadOnlyBlobs(folder, name), new ReadOnlyIndex(() => folder.read(), name));
 }
 
-class DirStore extends IndexedStore {
+class DirStore extends IndexedStore implements TakesBack {
   readonly #folder: ImageFolder;
 
   constructor(name: string, folder: ImageFolder) {
     super(name, folder, folder);
     this.#folder = folder;
+  }
+
+  takeBack(): Promise<void> {
+    return this.#folder.takeBack();
   }
 
   override async tag(target: Descriptor, reference: string, options: CallOptions = {}): Promise<void> {
@@ -86,8 +91,11 @@ class ImageFolder implements BlobArea, IndexArea {
   readonly #name: string;
   readonly #blobs: BlobFiles;
   readonly #members: BlobFiles;
+  readonly #before: "image" | "empty" | "absent";
+  readonly #written = new WrittenFiles();
 
-  constructor(path: string, name: string) {
+  constructor(path: string, name: string, before: "image" | "empty" | "absent") {
+    this.#before = before;
     this.#path = path;
     this.#name = name;
     const prepare = () => this.#prepare();
@@ -96,6 +104,7 @@ class ImageFolder implements BlobArea, IndexArea {
         root: path,
         durability: "disk",
         prepare,
+        written: this.#written,
         place: (digest) => this.#place(digest, ending),
         list: () => listContent(path, ending),
       });
@@ -129,6 +138,7 @@ class ImageFolder implements BlobArea, IndexArea {
         if (isOurs || (signatureName.test(name) && root?.descriptor.digest !== target.digest)) await unlink(join(this.#path, name));
       }
       await syncDirectory(this.#path);
+      this.#written.named();
     } catch (cause) {
       throw ioError(cause, `writing ${this.#name}`);
     }
@@ -178,6 +188,19 @@ class ImageFolder implements BlobArea, IndexArea {
     await this.#members.close();
   }
 
+  async takeBack(): Promise<void> {
+    try {
+      await this.close();
+      await this.#written.takeBack(this.#path);
+      const names = this.#before === "image" ? [] : await readdir(this.#path).catch(() => []);
+      if (names.length !== 1 || names[0] !== versionFile) return;
+      await unlink(join(this.#path, versionFile));
+      if (this.#before === "absent") await removeEmpty(this.#path);
+    } catch (cause) {
+      throw ioError(cause, `taking back what was written to ${this.#name}`);
+    }
+  }
+
   #place(digest: Digest, ending: string): string {
     if (digestAlgorithmOf(digest) !== "sha256") {
       throw new StoreError("ERR_STORE_UNSUPPORTED", { message: `${this.#name} knows only sha256, not ${digest}`, hint: "use oci:DIR" });
@@ -215,14 +238,14 @@ function openRoot(bytes: Buffer, { range }: FetchOptions): ByteStream {
   return bytesStream(range === undefined ? bytes : bytes.subarray(range.start, range.end));
 }
 
-async function inspect(path: string, name: string): Promise<"image" | "absent"> {
+async function inspect(path: string, name: string): Promise<"image" | "empty" | "absent"> {
   try {
     const version = await readSmallFile(join(path, versionFile), maxVersionBytes);
     if (version !== undefined && /^Directory Transport Version: 1\.[0-9]+\n$/.test(version.toString("latin1"))) return "image";
     const names = await readdir(path);
     // skopeo looks at no version when it reads, and folders without one are in the field.
     if (version === undefined && names.includes(manifestFile)) return "image";
-    if (names.every((entry) => entry.startsWith(ownPrefix))) return "absent";
+    if (names.every((entry) => entry.startsWith(ownPrefix))) return "empty";
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return "absent";
     if (systemCode(cause) !== "ENOTDIR") throw ioError(cause, `opening ${name}`);

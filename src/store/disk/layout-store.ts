@@ -1,4 +1,4 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { digestAlgorithmOf, encodedOf, isDigest, parseJson, type Digest } from "../../bytes/index.ts";
@@ -7,13 +7,14 @@ import { describeCause, ToolError } from "../../errors/index.ts";
 import type { BlobArea, IndexArea } from "../areas.ts";
 import { writeFileAtomic } from "./atomic-file.ts";
 import { BlobFiles, type Durability, type StagedBlob } from "./blob-files.ts";
-import type { CallOptions, ContentStore } from "../content-store.ts";
+import type { CallOptions, ContentStore, TakesBack } from "../content-store.ts";
 import { ioError, StoreError, systemCode } from "../errors.ts";
 import { withFileLock } from "./file-lock.ts";
 import { IndexedStore } from "../indexed-store.ts";
 import { ReadOnlyBlobs, ReadOnlyIndex, readOnlyError } from "../read-only.ts";
 import { readSmallFile } from "./small-file.ts";
 import { lockFileName, ownPrefix, temporaryName } from "./staging-folder.ts";
+import { removeEmpty, WrittenFiles } from "./written-files.ts";
 
 export interface LayoutRequest {
   readonly path: string;
@@ -26,7 +27,7 @@ export interface LayoutRequest {
 }
 
 /** A store in a folder, with a door for writers that hash for themselves. */
-export interface LayoutStore extends ContentStore {
+export interface LayoutStore extends ContentStore, Partial<TakesBack> {
   stageBlob(): Promise<StagedBlob>;
 }
 
@@ -47,30 +48,48 @@ export async function openLayout(request: LayoutRequest): Promise<LayoutStore> {
   const path = resolve(request.path);
   const name = request.name ?? `oci:${request.path}`;
   const found = await inspect(path, name);
-  if (found === "absent" && request.mode === "read") {
+  if (found !== "layout" && request.mode === "read") {
     throw new StoreError("ERR_STORE_NOT_FOUND", {
       message: `${name} does not exist`,
       hint: "check the path; it is relative to the current folder",
     });
   }
   const place = (digest: Digest) => join(path, "blobs", digestAlgorithmOf(digest), encodedOf(digest));
-  const index = new LayoutIndex(path, name, request.mode);
+  const written = new WrittenFiles();
+  const index = new LayoutIndex(path, name, request.mode, () => written.named());
   const prepare = () => makeLayout(path);
   const list = () => listBlobs(path);
-  const files = new BlobFiles({ root: path, place, list, durability: request.durability ?? "disk", prepare });
-  return request.mode === "write"
-    ? new DiskLayout(name, files, index, () => files.stage())
-    : new DiskLayout(name, new ReadOnlyBlobs(files, name), new ReadOnlyIndex(() => index.read(), name), () =>
-        Promise.reject(readOnlyError(name)),
-      );
+  const files = new BlobFiles({ root: path, place, list, durability: request.durability ?? "disk", prepare, written });
+  const readOnly = () => Promise.reject(readOnlyError(name));
+  if (request.mode === "read") {
+    const [blobs, entries] = [new ReadOnlyBlobs(files, name), new ReadOnlyIndex(() => index.read(), name)];
+    return new DiskLayout(name, blobs, entries, { stageBlob: readOnly, takeBack: readOnly });
+  }
+  const takeBack = async (): Promise<void> => {
+    try {
+      await files.close();
+      await written.takeBack(path);
+      if (found !== "layout") await unmakeLayout(path, found);
+    } catch (cause) {
+      throw ioError(cause, `taking back what was written to ${name}`);
+    }
+  };
+  return new DiskLayout(name, files, index, { stageBlob: () => files.stage(), takeBack });
 }
 
 class DiskLayout extends IndexedStore implements LayoutStore {
   readonly stageBlob: () => Promise<StagedBlob>;
+  readonly takeBack: () => Promise<void>;
 
-  constructor(name: string, blobs: BlobArea, index: IndexArea, stageBlob: () => Promise<StagedBlob>) {
+  constructor(
+    name: string,
+    blobs: BlobArea,
+    index: IndexArea,
+    { stageBlob, takeBack }: Required<Pick<LayoutStore, "stageBlob" | "takeBack">>,
+  ) {
     super(name, blobs, index);
     this.stageBlob = stageBlob;
+    this.takeBack = takeBack;
   }
 }
 
@@ -79,8 +98,10 @@ class LayoutIndex implements IndexArea {
   readonly #path: string;
   readonly #name: string;
   readonly #mode: "read" | "write";
+  readonly #onNamed: () => void;
 
-  constructor(path: string, name: string, mode: "read" | "write") {
+  constructor(path: string, name: string, mode: "read" | "write", onNamed: () => void) {
+    this.#onNamed = onNamed;
     this.#path = path;
     this.#name = name;
     this.#mode = mode;
@@ -112,6 +133,7 @@ class LayoutIndex implements IndexArea {
     const bytes = serializeJson({ ...(old ?? { schemaVersion: 2, mediaType: mediaTypes.index }), manifests });
     parseIndex(bytes, mediaTypes.index);
     await writeFileAtomic(join(this.#path, indexFile), bytes, temporaryName(this.#path));
+    this.#onNamed();
   }
 }
 
@@ -170,8 +192,16 @@ async function makeLayout(path: string): Promise<void> {
   await writeFileAtomic(file, serializeJson({ imageLayoutVersion: layoutVersion }), temporaryName(path));
 }
 
+/** Removes what makes a folder a layout when nothing else is in it, and the folder if it was not there before. */
+async function unmakeLayout(path: string, before: "empty" | "absent"): Promise<void> {
+  if ((await namesIn(path)).every((entry) => entry === layoutFile)) {
+    await rm(join(path, layoutFile), { force: true });
+    if (before === "absent") await removeEmpty(path);
+  }
+}
+
 /** Tells a layout from an absent or empty folder; anything else is `ERR_STORE_MALFORMED`. */
-async function inspect(path: string, name: string): Promise<"layout" | "absent"> {
+async function inspect(path: string, name: string): Promise<"layout" | "empty" | "absent"> {
   try {
     const bytes = await readSmallFile(join(path, layoutFile), maxLayoutFileBytes);
     if (bytes !== undefined) {
@@ -179,7 +209,7 @@ async function inspect(path: string, name: string): Promise<"layout" | "absent">
       return "layout";
     }
     const names = await readdir(path);
-    if (names.every((entry) => entry.startsWith(ownPrefix))) return "absent";
+    if (names.every((entry) => entry.startsWith(ownPrefix))) return "empty";
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return "absent";
     if (systemCode(cause) !== "ENOTDIR") throw ioError(cause, `opening ${name}`);
