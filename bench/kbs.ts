@@ -20,7 +20,7 @@ interface Bench {
 }
 
 /** Goals of the issue. */
-const goals = { ratio: 0.4, p99Ms: 20, growth: 1.1 } as const;
+const goals = { ratio: 0.4, p99Ms: 20, growth: 1.05 } as const;
 
 const scenarios = {
   kbs: (bench) => costs(bench, sampleTee, { name: "kbs", title: "sample TEE", verifications: 0 }),
@@ -102,10 +102,15 @@ async function latency({ service, quick }: Bench): Promise<readonly Measure[]> {
   ];
 }
 
-/** An hour of ten requests a second, one after the other as fast as they go; resident memory at each sixth. */
+/**
+ * An hour of ten requests a second, as fast as they go; resident memory at each sixth. Before it, as many as fill what is
+ * bounded: a service remembers the tokens of ten thousand handshakes, some 25 MiB.
+ */
 async function memory({ service, quick }: Bench): Promise<readonly Measure[]> {
   const name = "kbs-memory";
   const count = (quick ? 1500 : 6000) / requestsPerHandshake;
+  const warmUp = quick ? count : 15_000;
+  await handshakes(service.url, { count: warmUp, atOnce: 32, attester: sampleTee });
   const sizes: number[] = [];
   for (let round = 0; round < 6; round += 1) {
     await handshakes(service.url, { count, atOnce: 32, attester: sampleTee });
@@ -113,13 +118,14 @@ async function memory({ service, quick }: Bench): Promise<readonly Measure[]> {
   }
   const series = sizes.map((size, round) => ({
     name,
-    what: `resident after ${(round + 1) * count * requestsPerHandshake} requests`,
+    what: `resident after ${(warmUp + (round + 1) * count) * requestsPerHandshake} requests`,
     value: size,
     unit: "MiB",
   }));
-  // The first stretch fills caches and compiled code.
-  const growth = (sizes.at(-1) ?? 0) / (sizes[1] ?? 1);
-  return [...series, { name, what: "growth over the last two thirds", value: growth, unit: "", goal: { most: goals.growth } }];
+  const growth = (sizes.at(-1) ?? 0) / (sizes[0] ?? 1);
+  // A quick run ends before that is full.
+  const goal = quick ? undefined : { most: goals.growth };
+  return [...series, { name, what: "the last by the first of these", value: growth, unit: "", goal }];
 }
 
 if (import.meta.main) {

@@ -70,9 +70,8 @@ export function sealResponse(plaintext: Uint8Array, recipient: TeePublicKey, ran
 function wrapToEc(cek: Buffer, recipient: TeePublicKey & { kty: "EC" }, scalar: Buffer | undefined) {
   const { openssl, size } = ecCurves[recipient.crv];
   const ephemeral = createECDH(openssl);
-  if (scalar === undefined) ephemeral.generateKeys();
-  else ephemeral.setPrivateKey(scalar);
-  const point = ephemeral.getPublicKey();
+  if (scalar !== undefined) ephemeral.setPrivateKey(scalar);
+  const point = scalar === undefined ? ephemeral.generateKeys() : ephemeral.getPublicKey();
   const kek = deriveKek(ephemeral.computeSecret(pointOf(recipient)));
   const x = encodeBase64Url(point.subarray(1, 1 + size));
   const y = encodeBase64Url(point.subarray(1 + size));
@@ -87,21 +86,17 @@ function wrapToRsa(cek: Buffer, recipient: TeePublicKey & { kty: "RSA" }) {
   return { header: `{"alg":"RSA-OAEP-256","enc":"A256GCM"}`, encryptedKey };
 }
 
+const kdfRound = u32(1);
+/** Algorithm with its length, no party info, bits of the key. */
+const kdfOtherInfo = Buffer.concat([u32(ecdhAlgorithm.length), Buffer.from(ecdhAlgorithm, "ascii"), u32(0), u32(0), u32(256)]);
+
 function pointOf(key: { readonly x: string; readonly y: string }): Buffer {
   return Buffer.concat([Buffer.of(4), decodeBase64Url(key.x, "x"), decodeBase64Url(key.y, "y")]);
 }
 
 /** Concat KDF with SHA-256, one round, empty party info. The secret is the x coordinate at full field size. Source: RFC 7518 section 4.6.2. */
 function deriveKek(secret: Buffer): Buffer {
-  const lengthPrefixed = (bytes: Buffer) => Buffer.concat([u32(bytes.length), bytes]);
-  return createHash("sha256")
-    .update(u32(1))
-    .update(secret)
-    .update(lengthPrefixed(Buffer.from(ecdhAlgorithm, "ascii")))
-    .update(u32(0))
-    .update(u32(0))
-    .update(u32(256))
-    .digest();
+  return createHash("sha256").update(kdfRound).update(secret).update(kdfOtherInfo).digest();
 }
 
 function u32(value: number): Buffer {

@@ -7,7 +7,7 @@ import { trustClaims, type TrustVector } from "../../policy/index.ts";
 import { statusOf } from "../protocol/trust-vector.ts";
 import { requireOwnChallenge } from "./foreign-claims.ts";
 import { openCompact, signCompact } from "./jws.ts";
-import type { SigningKeys } from "./signing-keys.ts";
+import type { SigningKeyEntry, SigningKeys } from "./signing-keys.ts";
 
 /** One device of an attested guest. */
 export interface AttestedDevice {
@@ -57,6 +57,7 @@ const teeKeyPaths = [
 export class AttestationTokens {
   readonly #keys: SigningKeys;
   readonly #options: AttestationTokenOptions;
+  readonly #headers = new WeakMap<SigningKeyEntry, Readonly<Record<string, unknown>>>();
 
   constructor(keys: SigningKeys, options: AttestationTokenOptions) {
     this.#keys = keys;
@@ -65,11 +66,11 @@ export class AttestationTokens {
 
   /** The token for an attested guest, and its id. */
   issue(devices: readonly AttestedDevice[], now: Date): { readonly token: string; readonly tokenId: string } {
-    const { key, x5c } = this.#keys.active;
+    const { key } = this.#keys.active;
     const iat = Math.floor(now.getTime() / 1000);
     const tokenId = randomUUID();
     const token = signCompact(
-      { typ: "JWT", kid: key.kid, jwk: { ...key.jwk, ...(x5c.length === 0 ? {} : { x5c }) } },
+      this.#headerOf(this.#keys.active),
       {
         eat_profile: profile,
         iat,
@@ -100,6 +101,14 @@ export class AttestationTokens {
       if (cause instanceof KbsError && (cause.code === "ERR_KBS_ATTESTATION_REFUSED" || cause.category === "unavailable")) throw cause;
       throw new KbsError("ERR_KBS_ATTESTATION_REFUSED", { message: `the attestation token is not valid: ${describeCause(cause)}`, cause });
     }
+  }
+
+  /** The same object for the same key: certificates make it long, and it is encoded once. */
+  #headerOf(entry: SigningKeyEntry): Readonly<Record<string, unknown>> {
+    const { key, x5c } = entry;
+    const header = this.#headers.get(entry) ?? { typ: "JWT", kid: key.kid, jwk: { ...key.jwk, ...(x5c.length === 0 ? {} : { x5c }) } };
+    this.#headers.set(entry, header);
+    return header;
   }
 
   async #payloadOf(token: string, now: Date): Promise<Readonly<Record<string, unknown>>> {
