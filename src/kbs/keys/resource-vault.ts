@@ -16,8 +16,9 @@ import {
 
 /** Values up to this many bytes stay in the resource's own record: one read per release. */
 const maxInlineSize = 8 << 10;
-/** Resources whose records are kept open, values of at most that size included. */
+/** Resources whose records are kept open, and how big a record may be for that. */
 const maxOpened = 100;
+const maxOpenedSize = 16 << 10;
 /** Values of at most this many versions are kept when a resource is overwritten again and again. */
 const maxVersions = 100;
 const maxAttempts = 20;
@@ -145,6 +146,7 @@ export class ResourceVault {
     const key = formatResourcePath(path);
     const existing = await this.#load(key);
     if (existing === undefined) return "absent";
+    this.#opened.delete(key);
     const outcome = await this.#store.remove(recordOf(key), { kind: "any" });
     for (const { value } of existing.document.versions) await this.#dropValue(value);
     return outcome === "removed" ? "removed" : "absent";
@@ -254,12 +256,14 @@ export class ResourceVault {
     if (known !== undefined && Buffer.compare(known.sealed, bytes) === 0) return { document: known.document, revision };
     const document = parseResource(await this.#keyring.open(bytes, recordOf(path)), path);
     if (this.#opened.size >= maxOpened) this.#opened.clear();
-    this.#opened.set(path, { sealed: bytes, document });
+    if (bytes.length <= maxOpenedSize) this.#opened.set(path, { sealed: bytes, document });
     return { document, revision };
   }
 
   #save(document: ResourceDocument, condition: WriteCondition) {
     const key = recordOf(document.path);
+    // A value that is destroyed is not to stay in memory either.
+    this.#opened.delete(document.path);
     return this.#store.write(key, this.#keyring.seal(serializeResource(document), key), condition);
   }
 
@@ -272,7 +276,8 @@ export class ResourceVault {
 
   async #valueOf(path: string, version: StoredVersion): Promise<Buffer> {
     const value = version.value;
-    if (value !== undefined && "inline" in value) return value.inline;
+    // A copy: the record it is part of may be kept open.
+    if (value !== undefined && "inline" in value) return Buffer.from(value.inline);
     const record = value === undefined ? undefined : await this.#store.read(value.record);
     if (record === undefined)
       throw new KbsError("ERR_KBS_RECORD_CORRUPT", {
