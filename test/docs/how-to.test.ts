@@ -64,6 +64,12 @@ const pages: Readonly<Record<string, Page>> = {
     otherwise: { "doctor guest": noTee, "attest evidence": noTee, "attest policy explain": unknownRoot, lint: 6 },
     atLeast: 11,
   },
+  "pull-in-a-guest": {
+    files: { "policy.json": JSON.stringify({ default: [{ type: "insecureAcceptAnything" }] }) },
+    before: [`${seal} kbs:///default/shop-key/1 -r jwe:team.pub`],
+    otherwise: { "doctor guest": noTee, "pull --policy": noTee },
+    atLeast: 5,
+  },
   "move-from-skopeo-and-coco-keyprovider": {
     before: ["copy REGISTRY/shop:1 REGISTRY/app:1"],
     otherwise: { "lint --profile coco": 6 },
@@ -102,6 +108,8 @@ beforeAll(async () => {
   // Programs of others that the pages call: what they make is given, where something is made of it.
   await mkdir(join(folder, "bin"));
   const others = {
+    runc: "true",
+    mount: 'case "$*" in *"lowerdir=0,"*) ;; *) exit 1;; esac',
     kubectl: 'case "$*" in *token*) cat "$ADMIN_TOKEN";; esac',
     systemctl:
       'if [ "$1" = stop ]; then for pid in $(cat servers); do kill "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done; done; fi',
