@@ -9,6 +9,8 @@ export interface Usage {
   readonly cpuMs: number;
   /** Bytes. */
   readonly rss: number;
+  /** Bytes of JavaScript objects; after a collection, of live ones. */
+  readonly heap: number;
 }
 
 /** CPU milliseconds of bare cryptography, in the process of the service. */
@@ -49,7 +51,8 @@ async function serveInChild(folder: string): Promise<void> {
     if (question === "bare") return void process.send?.(measureBare());
     if (question === "collected") globalThis.gc?.();
     const { user, system } = process.cpuUsage();
-    process.send?.({ cpuMs: (user + system) / 1000, rss: process.memoryUsage().rss } satisfies Usage);
+    const { rss, heapUsed } = process.memoryUsage();
+    process.send?.({ cpuMs: (user + system) / 1000, rss, heap: heapUsed } satisfies Usage);
   });
   // An orderly end, so that `node --cpu-prof` writes what it saw.
   process.once("SIGTERM", () => process.exit(0));

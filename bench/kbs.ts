@@ -112,9 +112,12 @@ async function memory({ service, quick }: Bench): Promise<readonly Measure[]> {
   const warmUp = quick ? count : 15_000;
   await handshakes(service.url, { count: warmUp, atOnce: 32, attester: sampleTee });
   const sizes: number[] = [];
+  const heaps: number[] = [];
   for (let round = 0; round < 6; round += 1) {
     await handshakes(service.url, { count, atOnce: 32, attester: sampleTee });
-    sizes.push((await service.collected()).rss / 2 ** 20);
+    const { rss, heap } = await service.collected();
+    sizes.push(rss / 2 ** 20);
+    heaps.push(heap / 2 ** 20);
   }
   const series = sizes.map((size, round) => ({
     name,
@@ -122,10 +125,15 @@ async function memory({ service, quick }: Bench): Promise<readonly Measure[]> {
     value: size,
     unit: "MiB",
   }));
-  const growth = (sizes.at(-1) ?? 0) / (sizes[0] ?? 1);
+  const growthOf = (values: readonly number[]): number => (values.at(-1) ?? 0) / (values[0] ?? 1);
   // A quick run ends before that is full.
   const goal = quick ? undefined : { most: goals.growth };
-  return [...series, { name, what: "the last by the first of these", value: growth, unit: "", goal }];
+  return [
+    ...series,
+    { name, what: "the last by the first of these", value: growthOf(sizes), unit: "", goal },
+    { name, what: "live objects, last", value: heaps.at(-1) ?? 0, unit: "MiB" },
+    { name, what: "live objects, last by first", value: growthOf(heaps), unit: "", goal },
+  ];
 }
 
 if (import.meta.main) {
