@@ -116,8 +116,8 @@ EOF
 }
 
 setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus busybox-static debootstrap
-setup trixie skopeo cosign buildah podman imgcrypt patchelf
-setup sid skopeo cosign
+setup trixie skopeo cosign buildah podman imgcrypt patchelf oras
+setup sid skopeo cosign oras
 rm -rf "$peers/bin.new"
 mkdir -p "$peers/bin.new"
 wrap skopeo-1.9 bookworm skopeo
@@ -131,6 +131,8 @@ wrap skopeo-1.18 trixie skopeo
 wrap cosign-2.5 trixie cosign
 wrap skopeo-1.22 sid skopeo
 wrap cosign-3.1 sid cosign
+wrap oras-1.2 trixie oras
+wrap oras-1.3 sid oras
 wrap containerd-1.6 bookworm containerd
 wrap ctr-1.6 bookworm ctr
 wrap ctr-imgcrypt trixie ctr-imgcrypt

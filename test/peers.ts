@@ -10,6 +10,8 @@ export type PeerName =
   | "skopeo-1.22"
   | "cosign-2.5"
   | "cosign-3.1"
+  | "oras-1.2"
+  | "oras-1.3"
   | "umoci"
   | "docker-registry"
   | "crun"
