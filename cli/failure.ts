@@ -1,4 +1,4 @@
-import { exitCodeOf, ToolError } from "../src/errors/index.ts";
+import { exitCodeOf, ToolError, type ErrorCategory } from "../src/errors/index.ts";
 import { paint, type Shell } from "./shell.ts";
 import { printable } from "./table.ts";
 
@@ -40,6 +40,20 @@ const systemCodes: Readonly<Record<string, { readonly exitCode: number; readonly
   ETIMEDOUT: { exitCode: exitCodeOf("unavailable"), hint: "no answer in time; run it again" },
 };
 
+/** What to do next where an error knows nothing better; every failure has a hint. */
+const nextStep: Readonly<Record<ErrorCategory, string>> = {
+  internal: "this is a defect in ociseal; please report it with the command that you ran",
+  usage: "see the command's --help",
+  "not-found": "check the name for a typing error; ociseal inspect shows what is there",
+  unavailable: "try again later",
+  denied: "check the credentials, and what they permit",
+  integrity: "do not use this content; fetch it again from its source, and tell its owner if it stays so",
+  "no-key": "ociseal inspect shows who the recipients are; give a matching key with -k",
+  attestation: "compare the evidence with the policy: ociseal attest verify",
+  io: "check the path, its permissions and the free disk space",
+  interrupted: "run it again to continue",
+};
+
 /** Says what was thrown as users see it. Stacks never reach them. */
 export function describeFailure(thrown: unknown, interrupted: boolean): Failure {
   if (interrupted) {
@@ -54,7 +68,7 @@ export function describeFailure(thrown: unknown, interrupted: boolean): Failure 
     return failure(exitCodeOf(thrown.category), {
       code: thrown.code,
       message: thrown.message,
-      ...(thrown.hint === undefined ? {} : { hint: thrown.hint }),
+      hint: thrown.hint ?? nextStep[thrown.category],
       ...(Object.keys(thrown.details).length === 0 ? {} : { details: thrown.details }),
       ...(causes.length === 0 ? {} : { causes }),
     });

@@ -263,6 +263,13 @@ describe("refusals", () => {
     ["an unknown flag", ["inspect", "oci:image", "--nonsense"], 2, "ERR_USAGE"],
     ["a layout that is not there", ["inspect", "oci:nowhere"], 3, "ERR_STORE_NOT_FOUND"],
     ["a layer out of range", ["encrypt", "oci:image:app", "oci:x", "-r", "jwe:team.pub", "--layer", "7"], 2, "ERR_LAYER_CHOICE"],
+    [
+      "a value that a flag does not take",
+      ["pull", "oci:image:app", "x", "--insecure-accept-unsigned", "--output", "wrong"],
+      2,
+      "ERR_USAGE",
+    ],
+    ["a name that is not in a layout", ["inspect", "oci:image:nothing"], 3, "ERR_STORE_NOT_FOUND"],
     ["a registry that is not there", ["inspect", "127.0.0.1:1/app:1"], 4, /^ERR_/],
     ["nothing to decrypt", ["decrypt", "oci:image:app", "oci:x", "-k", "team.key"], 2, "ERR_NOT_ENCRYPTED"],
     ["a pull without a verifier", ["pull", "oci:image:app", "x"], 2, "ERR_USAGE"],

@@ -286,6 +286,18 @@ describe("registering a key", () => {
     await expect(adminOf(service.url).registerKey("kbs:///a/b/c")).rejects.toMatchObject({ code: "ERR_KBS_REQUEST_REFUSED" });
   });
 
+  it.each([
+    [{ status: 500, body: problem("x") }, "ERR_KBS_OVERLOADED", "unavailable"],
+    [{ status: 200, body: "<html>" }, "ERR_KBS_RESPONSE_MALFORMED", "integrity"],
+  ])("tells a service that fails from something that is none", async (turn, code, category) => {
+    const service = await play(() => turn);
+    await expect(adminOf(service.url).keys.describe("kbs:///a/b/c")).rejects.toMatchObject({
+      code,
+      category,
+      hint: expect.any(String) as unknown,
+    });
+  });
+
   it("is refused by the token's rights, and by a service that answers 401 for everything", async () => {
     const service = await play(() => ({ status: 401, body: problem("AdminAuthAccess", "no role") }));
     await expect(adminOf(service.url).registerKey("kbs:///a/b/c")).rejects.toMatchObject({

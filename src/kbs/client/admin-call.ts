@@ -86,6 +86,7 @@ export function expectOk(response: WireResponse, what: string): WireResponse {
         hint: "look at what is there now, and choose another name or change that",
       });
     case 429:
+    case 500:
     case 502:
     case 503:
     case 504:

@@ -212,7 +212,11 @@ export function jsonOf(response: WireResponse, subject: string): unknown {
   try {
     return parseJson(response.body, { maxBytes: maxResponseBytes, subject });
   } catch (cause) {
-    throw new KbsError("ERR_KBS_RESPONSE_MALFORMED", { message: `${subject} is not JSON (status ${response.status})`, cause });
+    throw new KbsError("ERR_KBS_RESPONSE_MALFORMED", {
+      message: `${subject} is not JSON (status ${response.status})`,
+      hint: "check that --kbs names a Key Broker Service: something else, or a proxy before it, seems to answer",
+      cause,
+    });
   }
 }
 
