@@ -1,4 +1,5 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -9,7 +10,9 @@ let folder: string | undefined;
  * whose tests are all skipped, or whose worker was stopped, for then no `afterAll` runs.
  */
 export function setup(): void {
-  folder = mkdtempSync(join(tmpdir(), "ociseal-test-"));
+  // Short and in lower case: sockets and podman's folders have few characters, and names of images have no capitals.
+  folder = join(tmpdir(), `oct-${randomBytes(4).toString("hex")}`);
+  mkdirSync(folder, { mode: 0o700 });
   // Databases run as users of their own, and their folders are below this one.
   chmodSync(folder, 0o711);
   process.env["TMPDIR"] = folder;
