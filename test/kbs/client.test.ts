@@ -37,7 +37,9 @@ class Puppet {
       const chunks: Buffer[] = [];
       for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
       const text = Buffer.concat(chunks).toString();
-      const body = text.startsWith("{") ? (JSON.parse(text) as Record<string, unknown>) : {};
+      // By its type: the random bytes of a key may begin with a brace.
+      const isJson = request.headers["content-type"]?.startsWith("application/json") === true;
+      const body = isJson && text !== "" ? (JSON.parse(text) as Record<string, unknown>) : {};
       const asked = { method: request.method ?? "", path: request.url ?? "", body, headers: request.headers };
       this.asked.push(asked);
       const turn = this.#answer(asked, this.asked.length);
