@@ -117,7 +117,7 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   endLayer(): void {
-    this.#setXattrs("files");
+    storing("extended attributes", () => this.#setXattrs("files"));
     this.#upper = undefined;
   }
 
