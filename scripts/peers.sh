@@ -116,7 +116,7 @@ EOF
 }
 
 setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus busybox-static debootstrap
-setup trixie skopeo cosign buildah podman imgcrypt patchelf oras
+setup trixie skopeo cosign buildah podman imgcrypt patchelf oras opensc libnss3-tools
 setup sid skopeo cosign oras
 rm -rf "$peers/bin.new"
 mkdir -p "$peers/bin.new"
@@ -137,6 +137,10 @@ wrap containerd-1.6 bookworm containerd
 wrap ctr-1.6 bookworm ctr
 wrap ctr-imgcrypt trixie ctr-imgcrypt
 wrap patchelf trixie patchelf
+wrap pkcs11-tool-0.26 trixie pkcs11-tool
+wrap certutil trixie certutil
+# A token that does RSA-OAEP with SHA-256, which SoftHSM does not: NSS, which takes its settings from the environment (3.110 does, 3.87 does not).
+ln -s "../trixie/usr/lib/$libraries/libsoftokn3.so" "$peers/bin.new/libsoftokn3.so"
 wrap_native buildah-1.28 bookworm buildah
 wrap_native podman-4.3 bookworm podman
 wrap_native buildah-1.39 trixie buildah

@@ -24,7 +24,10 @@ export type PeerName =
   | "buildah-1.39"
   | "containerd-1.6"
   | "ctr-1.6"
-  | "ctr-imgcrypt";
+  | "ctr-imgcrypt"
+  | "pkcs11-tool-0.26"
+  | "certutil"
+  | "libsoftokn3.so";
 
 /**
  * The path of a peer's program, or `undefined` when it is not installed.

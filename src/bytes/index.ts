@@ -19,3 +19,4 @@ export { derOfP256Signature, rawOfP256Signature } from "./ecdsa.ts";
 export { parseJson, type JsonLimits } from "./json.ts";
 export { equalBytes } from "./equal.ts";
 export { foreignText } from "./foreign-text.ts";
+export { withoutOaepRemark } from "./pkcs11-tool.ts";

@@ -12,6 +12,7 @@ import {
   isDigest,
   parseDigest,
   parseJson,
+  withoutOaepRemark,
 } from "../../src/bytes/index.ts";
 
 function codeOf(run: () => unknown): unknown {
@@ -117,4 +118,25 @@ describe("foreign text in a message", () => {
       "KBS Client Protocol Version Mismatch: expect =0.2.0",
     );
   });
+});
+
+describe("the output of pkcs11-tool", () => {
+  const remark = "OAEP parameters: hashAlg=SHA-1, mgf=MGF1-SHA1, source_type=1, source_ptr=(nil), source_len=0\n";
+
+  it("is the plaintext, whatever it is, without the remark behind it", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), (plaintext) => {
+        expect(withoutOaepRemark(Buffer.from(plaintext))).toEqual(Buffer.from(plaintext));
+        const output = Buffer.concat([plaintext, Buffer.from(remark)]);
+        expect(withoutOaepRemark(output)).toEqual(Buffer.from(plaintext));
+      }),
+    );
+  });
+
+  it.each([`${remark}x`, remark.trimEnd(), remark.replace("SHA-1", "SHA 1"), "OAEP parameters: hashAlg="])(
+    "keeps other words: %j",
+    (text) => {
+      expect(withoutOaepRemark(Buffer.from(text)).toString()).toBe(text);
+    },
+  );
 });

@@ -77,3 +77,12 @@ describe.skipIf(missingHsm())("a root key in a PKCS#11 token", () => {
     });
   });
 });
+
+describe("a root key behind a program", () => {
+  it("opens what OpenSC 0.26 writes a remark behind", async () => {
+    const remark = "OAEP parameters: hashAlg=SHA256, mgf=MGF1-SHA256, source_type=1, source_ptr=(nil), source_len=0";
+    const root = commandRootKey({ id: "opensc-0.26", wrap: ["/bin/cat"], unwrap: ["/bin/sh", "-c", `cat; echo '${remark}'`] });
+    const key = Buffer.alloc(32, 7);
+    expect(Buffer.from(await root.unwrap(await root.wrap(key, Buffer.from("x")), Buffer.from("x")))).toEqual(key);
+  });
+});

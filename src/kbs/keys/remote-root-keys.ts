@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { decodeBase64, encodeBase64 } from "../../bytes/index.ts";
+import { decodeBase64, encodeBase64, withoutOaepRemark } from "../../bytes/index.ts";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { memberAt } from "../protocol/shape.ts";
@@ -75,7 +75,7 @@ export function commandRootKey(options: CommandRootKeyOptions): RootKey {
     id: `command:${options.id}`,
     wrap: (plaintext, additionalData) => run(options.wrap, Buffer.concat([digest(additionalData), plaintext]), options),
     unwrap: async (wrapped, additionalData) => {
-      const opened = await run(options.unwrap, wrapped, options);
+      const opened = withoutOaepRemark(await run(options.unwrap, wrapped, options));
       if (!opened.subarray(0, 32).equals(digest(additionalData))) {
         throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", { message: `the root key command of ${options.id} gave back another key's bytes` });
       }

@@ -1,3 +1,4 @@
+import { withoutOaepRemark } from "../../bytes/index.ts";
 import type { CallOptions } from "../../store/index.ts";
 import { keyServiceError } from "./checked-signer.ts";
 import { outputOf, openTokenKey, type Pkcs11Access } from "./pkcs11-token.ts";
@@ -33,7 +34,7 @@ export async function openPkcs11Oaep(reference: string, access: Pkcs11Access, op
       if (blob.length !== size) return undefined;
       const [digest, mask] = hashes[hash];
       const result = await key.use(["--decrypt", "--mechanism", "RSA-PKCS-OAEP", "--hash-algorithm", digest, "--mgf", mask], blob, call);
-      if (result.code === 0) return outputOf(key, result);
+      if (result.code === 0) return withoutOaepRemark(outputOf(key, result));
       if (notForThisKey.test(result.stderr)) return undefined;
       if (!hashRefused.test(result.stderr)) return outputOf(key, result);
       throw keyServiceError(
