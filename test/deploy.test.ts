@@ -163,9 +163,13 @@ describe("the other recipes", () => {
     expect(last).toMatch(/^USER 65532:65532$/m);
     expect(last).not.toMatch(/^RUN /m);
     expect(last).toMatch(/^ENTRYPOINT \[/m);
-    // What npm would publish is what the image holds, and the build has all of its own modules.
+    // The program is its bundle and what the bundle loads when asked to; the library's folder stays out.
     const { files: published } = JSON.parse(text("package.json")) as { readonly files: readonly string[] };
-    for (const name of published.filter((one) => /^(bin|dist)\//.test(one))) expect(last, name).toContain(`/app/${name}`);
+    const programs = published.filter((name) => /^(bin|dist)\//.test(name) && name !== "dist/src");
+    expect(programs).toEqual(["bin/ociseal.js", "dist/bundle"]);
+    for (const name of programs) expect(last, name).toContain(`/app/${name}`);
+    expect(stages[1]).toContain("require('./package.json').peerDependencies");
+    // The build has all of its own modules.
     const modules = [...text("scripts/build.ts").matchAll(/from "\.\/([a-z-]+\.ts)"/g)].map((match) => `scripts/${match[1] ?? ""}`);
     for (const name of ["scripts/build.ts", ...modules]) expect(stages[0], name).toContain(name);
     for (const [, list = ""] of dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm))
