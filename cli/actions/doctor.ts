@@ -7,7 +7,8 @@ import { examineKbs } from "../doctor/kbs.ts";
 import { examineKeyprovider } from "../doctor/keyprovider.ts";
 import { examineRegistry } from "../doctor/registry.ts";
 import { examineRuntime } from "../doctor/runtime.ts";
-import { examineContainerd, examineCrio } from "../doctor/runtimes.ts";
+import { examineContainerd } from "../doctor/containerd.ts";
+import { examineCrio } from "../doctor/crio.ts";
 import { usage } from "../errors.ts";
 import { printable } from "../table.ts";
 

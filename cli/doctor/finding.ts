@@ -50,6 +50,8 @@ export function findingsOf(topic: DoctorTopic): {
   };
 }
 
+export type Add = ReturnType<typeof findingsOf>["add"];
+
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,5 @@
 import { readSmallFile } from "../files.ts";
-import { codeOf, findingsOf, reasonOf, type Examination } from "./finding.ts";
+import { codeOf, findingsOf, reasonOf, type Add, type Examination } from "./finding.ts";
 import { isLoopback, probe, type Answer } from "./probe.ts";
 
 /** Tokens and nonces live for minutes; from here on clocks make them fail. */
@@ -51,8 +51,6 @@ export const examineKbs: Examination = async ({ shell, options, now, asked }) =>
   }
   return list;
 };
-
-type Add = ReturnType<typeof findingsOf>["add"];
 
 /** The header counts whole seconds, and was written at some moment of the request. */
 function clock(add: Add, { date }: Answer, { before, after }: { readonly before: Date; readonly after: Date }): void {

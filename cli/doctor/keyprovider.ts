@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { parseProviderConfig, type ProviderTarget } from "../../src/keywrap/index.ts";
 import type { Shell } from "../shell.ts";
 import { programPath, textOf } from "./files.ts";
-import { findingsOf, reasonOf, type Examination } from "./finding.ts";
+import { findingsOf, reasonOf, type Add, type Examination } from "./finding.ts";
 
 const connectMs = 3000;
 
@@ -11,18 +11,20 @@ const connectMs = 3000;
 export const examineKeyprovider: Examination = async ({ shell, asked }) => {
   const { list, add } = findingsOf("keyprovider");
   const file = shell.env["OCICRYPT_KEYPROVIDER_CONFIG"] ?? "";
-  if (file === "") {
-    add(asked ? "fail" : "not-checked", "configuration", "OCICRYPT_KEYPROVIDER_CONFIG is not set", "see ociseal keyprovider exec --help");
-    return list;
-  }
+  if (file === "") add(asked ? "fail" : "not-checked", "configuration", "OCICRYPT_KEYPROVIDER_CONFIG is not set", howTo);
+  else await examineProviders(file, shell, add);
+  return list;
+};
+
+const howTo = "see ociseal keyprovider exec --help";
+
+/** A file of ocicrypt's key providers: whether it reads, and whether each program or service is there. */
+export async function examineProviders(file: string, shell: Shell, add: Add): Promise<void> {
   try {
     const text = await textOf(file);
-    if (text === undefined) {
-      add("fail", "configuration", `${file} is not there`, "correct OCICRYPT_KEYPROVIDER_CONFIG");
-      return list;
-    }
+    if (text === undefined) return add("fail", "configuration", `${file} is not there`, "correct OCICRYPT_KEYPROVIDER_CONFIG");
     const config = parseProviderConfig(Buffer.from(text));
-    if (config.size === 0) add("warn", "configuration", `${file} names no provider`, "see ociseal keyprovider exec --help");
+    if (config.size === 0) add("warn", "configuration", `${file} names no provider`, howTo);
     else add("ok", "configuration", `${file} names ${[...config.keys()].join(", ")}`);
     for (const [name, target] of config) {
       const reason = await unreachable(target, shell);
@@ -37,10 +39,9 @@ export const examineKeyprovider: Examination = async ({ shell, asked }) => {
         );
     }
   } catch (error) {
-    add("fail", "configuration", reasonOf(error), "see ociseal keyprovider exec --help");
+    add("fail", "configuration", reasonOf(error), howTo);
   }
-  return list;
-};
+}
 
 async function unreachable(target: ProviderTarget, shell: Shell): Promise<string | undefined> {
   if (target.kind === "exec")

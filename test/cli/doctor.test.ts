@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { tmpdir } from "node:os";
@@ -10,6 +11,10 @@ import { makeShell } from "../../cli/shell.ts";
 import type { ErrorCategory } from "../../src/errors/index.ts";
 import { generateRootKey, openMemoryStore, serveKbs } from "../../src/kbs/index.ts";
 import { serveRegistry } from "../../src/registry-server/index.ts";
+
+const { privateKey: ecKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const pkcs8 = ecKey.export({ type: "pkcs8", format: "pem" }).toString();
+const publicPem = publicKey.export({ type: "spki", format: "pem" }).toString();
 
 let root: string;
 const closing: (() => Promise<unknown>)[] = [];
@@ -200,17 +205,53 @@ describe("ociseal doctor", () => {
   });
 
   it("reads CRI-O's keys and the signature policy", async () => {
-    await put("etc/crio/crio.conf", "");
+    await put("etc/crio/crio.conf", '[crio.image]\nsignature_policy = "/etc/crio/policy.json"\n');
     await put("etc/crio/crio.conf.d/10-keys.conf", '[crio.runtime]\ndecryption_keys_path = "/etc/keys"\n');
-    await put("etc/keys/team.key", "key", 0o644);
-    await symlink("team.key", join(root, "etc/keys/link.key"));
-    await put("etc/containers/policy.json", '{"default":[{"type":"insecureAcceptAnything"}]}');
+    await put("etc/keys/team.key", pkcs8, 0o644);
+    await put("etc/crio/policy.json", '{"default":[{"type":"insecureAcceptAnything"}]}');
     const crio = await visit("crio");
     expect(crio.findings.map(({ check, verdict }) => [check, verdict])).toEqual([
-      ["keys", "fail"],
       ["keys", "ok"],
       ["team.key", "warn"],
       ["policy", "warn"],
     ]);
+  });
+
+  it("names each file in CRI-O's folder for which it pulls nothing, also below and hidden", async () => {
+    await put("etc/crio/crio.conf", "");
+    await put("etc/containers/policy.json", '{"default":[{"type":"reject"}]}');
+    await put("etc/crio/keys/team.key", pkcs8);
+    await put("etc/crio/keys/team.crt.d/empty", "");
+    await put("etc/crio/keys/token.yaml", "pkcs11:\n  uri: pkcs11:object=a\n");
+    expect(await visit("crio")).toMatchObject({ healthy: true, verdicts: { keys: "ok", policy: "ok" } });
+    await put("etc/crio/keys/README", "put keys here\n");
+    await put("etc/crio/keys/below/.team.pub", publicPem);
+    await put(
+      "etc/crio/keys/locked.key",
+      ecKey.export({ type: "pkcs8", format: "pem", cipher: "aes-128-cbc", passphrase: "x" }).toString(),
+    );
+    await put("etc/crio/keys/sec1.key", ecKey.export({ type: "sec1", format: "pem" }).toString());
+    await symlink("team.key", join(root, "etc/crio/keys/link.key"));
+    const { verdicts, text } = await visit("crio");
+    for (const name of ["README", "below/.team.pub", "locked.key", "sec1.key", "link.key"])
+      expect(verdicts).toMatchObject({ [name]: "fail" });
+    expect(text).toContain("pulls no image at all");
+    expect(verdicts["team.key"]).toBeUndefined();
+  });
+
+  it.each([
+    [
+      "etc/systemd/system/crio.service.d/ocicrypt.conf",
+      "[Service]\nEnvironment=A=b 'OCICRYPT_KEYPROVIDER_CONFIG=/etc/crio/providers.json'\n",
+    ],
+    ["etc/sysconfig/crio", "# for the unit\nOCICRYPT_KEYPROVIDER_CONFIG=/etc/crio/providers.json\n"],
+  ])("finds CRI-O's key providers by %s, beside which keys are not needed", async (file, text) => {
+    await put("etc/crio/crio.conf", "");
+    await put("etc/containers/policy.json", '{"default":[{"type":"reject"}]}');
+    expect((await visit("crio")).verdicts).toMatchObject({ keys: "warn" });
+    await put(file, text);
+    expect((await visit("crio")).verdicts).toMatchObject({ keys: "ok", configuration: "fail" });
+    await put("etc/crio/providers.json", '{"key-providers":{"attestation-agent":{"cmd":{"path":"/nowhere/x"}}}}');
+    expect((await visit("crio")).verdicts).toMatchObject({ configuration: "ok", "attestation-agent": "fail" });
   });
 });

@@ -27,6 +27,7 @@ interface Page {
 
 const denied = 5;
 const noTee = 8;
+const noCrio = 2;
 const unknownRoot = 8;
 const quote = makeQuote(dcapPki());
 const collateral = formatBundle(emptyBundle("2026-11-24T00:00:00Z"));
@@ -72,8 +73,8 @@ const pages: Readonly<Record<string, Page>> = {
   },
   "move-from-skopeo-and-coco-keyprovider": {
     before: ["copy REGISTRY/shop:1 REGISTRY/app:1"],
-    otherwise: { "lint --profile coco": 6 },
-    atLeast: 7,
+    otherwise: { "lint --profile coco": 6, "doctor crio": noCrio },
+    atLeast: 8,
   },
   "move-from-trustee": {
     files: { "trustee/default/key/1": Buffer.alloc(32, 1), "policy.rego": rego, "default_cpu.rego": appraisal },
