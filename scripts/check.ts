@@ -10,7 +10,7 @@ import { audit, billOfMaterials, licences } from "./package-gates.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const modules = join(root, "node_modules");
-const folders = ["src", "cli", "test", "registry-fixtures", "scripts", "bench", "examples"];
+const folders = ["src", "cli", "test", "registry-fixtures", "scripts", "bench", "examples", "deploy"];
 
 interface Gate {
   readonly name: string;
