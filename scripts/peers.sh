@@ -116,7 +116,7 @@ EOF
 }
 
 setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus busybox-static debootstrap
-setup trixie skopeo cosign buildah podman imgcrypt patchelf oras opensc libnss3-tools
+setup trixie skopeo cosign buildah podman imgcrypt patchelf oras opensc libnss3-tools kubectl
 setup sid skopeo cosign oras
 rm -rf "$peers/bin.new"
 mkdir -p "$peers/bin.new"
@@ -137,6 +137,7 @@ wrap containerd-1.6 bookworm containerd
 wrap ctr-1.6 bookworm ctr
 wrap ctr-imgcrypt trixie ctr-imgcrypt
 wrap patchelf trixie patchelf
+wrap kubectl trixie kubectl
 wrap pkcs11-tool-0.26 trixie pkcs11-tool
 wrap certutil trixie certutil
 # A token that does RSA-OAEP with SHA-256, which SoftHSM does not: NSS, which takes its settings from the environment (3.110 does, 3.87 does not).

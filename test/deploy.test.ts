@@ -53,6 +53,11 @@ describe("the deployment files", () => {
     for (const path of files.filter((name) => name.endsWith(".json"))) expect(JSON.parse(readFileSync(path, "utf8")), path).toBeTruthy();
   });
 
+  it("have no number that some readers take for octal and others for decimal", () => {
+    for (const path of yamlFiles) expect(readFileSync(path, "utf8"), path).not.toMatch(/[:,[] +0\d+ *(?:[,\]}#]|$)/m);
+    expect("defaultMode: 0440 }").toMatch(/[:,[] +0\d+ *(?:[,\]}#]|$)/m);
+  });
+
   it("hold configurations that the service takes", () => {
     const configs = files.filter((path) => path.endsWith(".toml"));
     expect(configs.length).toBe(3);

@@ -25,6 +25,7 @@ export type PeerName =
   | "containerd-1.6"
   | "ctr-1.6"
   | "ctr-imgcrypt"
+  | "kubectl"
   | "pkcs11-tool-0.26"
   | "certutil"
   | "libsoftokn3.so";

@@ -1,59 +1,37 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { validateAction } from "@action-validator/core";
 import { describe, expect, it } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
+import { complaints, validate, type KubernetesObject } from "./kubernetes-schema.ts";
 
 const root = resolve(import.meta.dirname, "../..");
-const kubernetes = join(root, "deploy/kubernetes");
+const folders = ["deploy/kubernetes", "deploy/kubernetes-secrets"];
 
-interface KubernetesObject {
-  readonly apiVersion: string;
-  readonly kind: string;
+interface Kustomization extends KubernetesObject {
+  readonly patches?: readonly { readonly path?: string }[];
 }
 
-const documents = readdirSync(kubernetes, { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".yaml"))
-  .flatMap((name) =>
-    parseAllDocuments(readFileSync(join(kubernetes, name), "utf8"), { merge: true }).map((document) => ({
-      name,
-      object: document.toJS() as KubernetesObject,
-    })),
-  );
-const objects = documents.filter(({ object }) => !object.apiVersion.startsWith("kustomize.config.k8s.io/"));
+const isKustomization = (object: KubernetesObject): object is Kustomization => object.apiVersion.startsWith("kustomize.config.k8s.io/");
 
-interface Model {
-  validate(): void;
-}
-
-/** Throws where a member has a wrong type or is missing, by the API server's own OpenAPI schema. */
-async function validate(object: KubernetesObject): Promise<void> {
-  const models = (await import(/* @vite-ignore */ `kubernetes-models/${object.apiVersion}`)) as Readonly<
-    Record<string, new (from: object) => Model>
-  >;
-  const Kind = models[object.kind];
-  if (Kind === undefined) throw new Error(`there is no ${object.kind} in ${object.apiVersion}`);
-  new Kind(object).validate();
-}
-
-/** What the compiler says of the objects as literals of their types: the members that a schema without `additionalProperties` lets pass. */
-function complaints(list: readonly KubernetesObject[]): readonly string[] {
-  // Below node_modules, so that the types are found and no other check sees the file.
-  const folder = mkdtempSync(join(root, "node_modules/.kubernetes-"));
-  try {
-    const lines = list.map(
-      (object, i) =>
-        `export const object${i}: import("kubernetes-models/${object.apiVersion}").I${object.kind} = ${JSON.stringify(object)};`,
-    );
-    writeFileSync(join(folder, "objects.ts"), `${lines.join("\n")}\n`);
-    const flags = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--ignoreConfig", join(folder, "objects.ts")];
-    const result = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...flags], { encoding: "utf8", cwd: root });
-    return result.stdout.split("\n").filter((line) => line !== "");
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
+const documents = folders.flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".yaml"))
+    .flatMap((name) =>
+      parseAllDocuments(readFileSync(join(root, folder, name), "utf8"), { merge: true }).map((document) => ({
+        name: join(folder, name),
+        object: document.toJS() as KubernetesObject,
+      })),
+    ),
+);
+const kustomizations = documents.flatMap(({ name, object }) => (isKustomization(object) ? [{ name, object }] : []));
+// Patches are parts of objects; what they make is looked at in kubernetes.test.ts.
+const patches = new Set(
+  kustomizations.flatMap(({ name, object }) =>
+    (object.patches ?? []).flatMap(({ path }) => (path === undefined ? [] : [join(dirname(name), path)])),
+  ),
+);
+const objects = documents.filter(({ name, object }) => !isKustomization(object) && !patches.has(name));
 
 describe("the Kubernetes manifests", () => {
   it("are what the API server takes, by its schema", async () => {
@@ -69,11 +47,11 @@ describe("the Kubernetes manifests", () => {
     expect(complaints([misspelt]).join("\n")).toContain("imagePullPolise");
   });
 
-  it("are one kustomization, whose members kustomize knows", () => {
-    const [kustomization, ...others] = documents.filter(({ object }) => object.apiVersion.startsWith("kustomize.config.k8s.io/"));
-    expect(others).toEqual([]);
-    const known = new Set(["apiVersion", "kind", "namespace", "resources", "configMapGenerator", "images"]);
-    expect(Object.keys(kustomization?.object ?? {}).filter((name) => !known.has(name))).toEqual([]);
+  it("are kustomizations whose members kustomize knows", () => {
+    expect(kustomizations.map(({ name }) => dirname(name))).toEqual(folders);
+    const known = new Set(["apiVersion", "kind", "namespace", "resources", "configMapGenerator", "images", "patches"]);
+    for (const { object } of kustomizations) expect(Object.keys(object).filter((name) => !known.has(name))).toEqual([]);
+    expect(patches.size).toBeGreaterThan(0);
   });
 });
 

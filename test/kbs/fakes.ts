@@ -7,6 +7,8 @@ export interface Fake {
   readonly url: string;
   /** Requests so far, `METHOD /path`. */
   readonly seen: string[];
+  /** What each of them accepts. */
+  readonly accepted: string[];
   /** Every request is answered with this status instead. */
   outage: number | undefined;
   close(): Promise<void>;
@@ -15,13 +17,20 @@ export interface Fake {
 type Answer = readonly [status: number, body?: unknown];
 
 async function startFake(answer: (request: IncomingMessage, path: string, body: unknown) => Answer): Promise<Fake> {
-  const fake = { url: "", seen: [] as string[], outage: undefined as number | undefined, close: () => Promise.resolve() };
+  const fake = {
+    url: "",
+    seen: [] as string[],
+    accepted: [] as string[],
+    outage: undefined as number | undefined,
+    close: () => Promise.resolve(),
+  };
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString("utf8");
     const path = request.url ?? "";
     fake.seen.push(`${request.method} ${path}`);
+    fake.accepted.push(request.headers.accept ?? "");
     const [status, body] =
       fake.outage === undefined ? answer(request, path, text === "" ? undefined : JSON.parse(text)) : [fake.outage, { errors: ["outage"] }];
     response.writeHead(status, { "content-type": "application/json" });
@@ -209,11 +218,14 @@ export async function startFakeKubernetes(token: () => string): Promise<Fake & {
           return failure(410, "Expired");
         }
         const end = start + Math.min(2, Number(url.searchParams.get("limit") ?? 1000));
+        const items = fitting.slice(start, end).map(({ metadata }) => ({ metadata }));
         return [
           200,
           {
+            kind: "PartialObjectMetadataList",
             metadata: { continue: end < fitting.length ? String(end) : "" },
-            items: fitting.slice(start, end).map(({ metadata }) => ({ metadata })),
+            // As the API server does: an empty list of metadata is null.
+            items: items.length === 0 ? null : items,
           },
         ];
       }
@@ -247,7 +259,7 @@ export function startFakeAttestationService(
   jwks: () => unknown,
 ): Promise<Fake & { bodies: unknown[] }> {
   const bodies: unknown[] = [];
-  const state = { url: "", seen: [] as string[], outage: undefined, bodies, close: () => Promise.resolve() };
+  const state = { url: "", seen: [] as string[], accepted: [] as string[], outage: undefined, bodies, close: () => Promise.resolve() };
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));

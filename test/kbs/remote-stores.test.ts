@@ -206,10 +206,37 @@ describe("a store in Kubernetes Secrets", () => {
     const store = openKubernetesStore({ url: kubernetes.url, namespace: "kbs", tokenFile: file });
     await store.write("a", bytes("1"), { kind: "absent" });
     token = "second";
+    await expect(store.read("a")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE", message: expect.stringContaining("token") });
     await writeFile(file, "second");
     expect((await store.read("a"))?.bytes.toString()).toBe("1");
     await rm(file);
     await expect(store.read("a")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
+    await store.close();
+    await kubernetes.close();
+  });
+
+  it("says which rights it needs where it has none, and takes a namespace that is missing for no conflict", async () => {
+    const kubernetes = await startFakeKubernetes(() => "t");
+    await writeFile(join(folder, "sa"), "t");
+    const store = openKubernetesStore({ url: kubernetes.url, namespace: "other", tokenFile: join(folder, "sa") });
+    await expect(store.probe()).rejects.toMatchObject({ code: "ERR_KBS_STORE_FAILED", hint: expect.stringContaining("update and delete") });
+    kubernetes.outage = 404;
+    for (const kind of ["absent", "any"] as const)
+      await expect(store.write("a", bytes("1"), { kind })).rejects.toMatchObject({
+        code: "ERR_KBS_STORE_FAILED",
+        hint: "is there a namespace of this name?",
+      });
+    await store.close();
+    await kubernetes.close();
+  });
+
+  it("asks for no value of a Secret to see whether the cluster answers", async () => {
+    const kubernetes = await startFakeKubernetes(() => "t");
+    await writeFile(join(folder, "sa"), "t");
+    const store = openKubernetesStore({ url: kubernetes.url, namespace: "kbs", tokenFile: join(folder, "sa") });
+    await store.probe();
+    expect(kubernetes.seen).toEqual([expect.stringContaining("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dociseal-kbs")]);
+    expect(kubernetes.accepted).toEqual([expect.stringMatching(/^application\/json;as=PartialObjectMetadataList;/)]);
     await store.close();
     await kubernetes.close();
   });

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
@@ -7,12 +7,14 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openDirectoryStore, openKubernetesStore, openMemoryStore, openVaultStore, type SecretStore } from "../../src/kbs/index.ts";
 import { openPostgresStore } from "../../src/kbs/stores/postgres-store.ts";
 import { startFakeKubernetes, startFakeVault, type Fake, type FakeVault } from "./fakes.ts";
+import { missingKubernetes, startKubernetes, type TestKubernetes } from "../kubernetes.ts";
 import { missingPostgres, startPostgres, type TestPostgres } from "./postgres.ts";
 
 let folder: string;
 let postgres: TestPostgres | undefined;
 let vault: FakeVault;
 let kubernetes: Fake;
+let cluster: TestKubernetes | undefined;
 let serial = 0;
 const children: ChildProcess[] = [];
 
@@ -22,11 +24,14 @@ beforeAll(async () => {
   kubernetes = await startFakeKubernetes(() => "service-account");
   await writeFile(join(folder, "token"), "service-account\n");
   postgres = missingPostgres() ? undefined : await startPostgres();
+  cluster = missingKubernetes() ? undefined : await startKubernetes();
+  await cluster?.call("POST", "/api/v1/namespaces", { metadata: { name: "kbs" } });
 });
 
 afterAll(async () => {
   for (const child of children) child.kill("SIGKILL");
   await postgres?.stop();
+  await cluster?.stop();
   await vault.close();
   await kubernetes.close();
   await rm(folder, { recursive: true });
@@ -47,6 +52,15 @@ const kinds: readonly { readonly name: string; readonly skip: boolean; open: () 
       Promise.resolve(
         openKubernetesStore({ url: kubernetes.url, namespace: "kbs", tokenFile: join(folder, "token"), instance: `i${(serial += 1)}` }),
       ),
+  },
+  {
+    name: "Kubernetes (a real API server)",
+    skip: missingKubernetes(),
+    open: async () => {
+      const { url = "", authorityFile = "", adminTokenFile = "" } = cluster ?? {};
+      const authorities = await readFile(authorityFile, "utf8");
+      return openKubernetesStore({ url, namespace: "kbs", tokenFile: adminTokenFile, authorities, instance: `i${(serial += 1)}` });
+    },
   },
   {
     name: "PostgreSQL",

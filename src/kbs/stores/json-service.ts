@@ -98,10 +98,11 @@ export class JsonService {
   }
 
   /** The error for an answer that nobody expected. */
-  failed(what: string, answer: JsonAnswer): KbsError {
+  failed(what: string, answer: JsonAnswer, hint?: string): KbsError {
     return new KbsError(isAway(answer.status) ? "ERR_KBS_STORE_UNAVAILABLE" : "ERR_KBS_STORE_FAILED", {
       message: `${this.name} did not ${what} (status ${answer.status})`,
       details: { status: answer.status },
+      ...(hint === undefined ? {} : { hint }),
     });
   }
 }

@@ -66,8 +66,7 @@ class KubernetesStore implements SecretStore {
     if (answer.status === 404) return undefined;
     const text = memberAt(answer.value, "data", "value");
     const revision = memberAt(answer.value, "metadata", "resourceVersion");
-    if (answer.status !== 200 || typeof text !== "string" || typeof revision !== "string")
-      throw this.#service.failed(`read ${key}`, answer);
+    if (answer.status !== 200 || typeof text !== "string" || typeof revision !== "string") throw this.#failed(`read ${key}`, answer);
     return { bytes: decodeBase64(text, `the record ${key}`), revision };
   }
 
@@ -105,7 +104,7 @@ class KubernetesStore implements SecretStore {
     const answer = await this.#call("DELETE", `/${this.#nameOf(key)}`, preconditions);
     if (answer.status === 404) return "absent";
     if (answer.status === 409) return "conflict";
-    if (answer.status !== 200 && answer.status !== 202) throw this.#service.failed(`remove ${key}`, answer);
+    if (answer.status !== 200 && answer.status !== 202) throw this.#failed(`remove ${key}`, answer);
     return "removed";
   }
 
@@ -121,16 +120,11 @@ class KubernetesStore implements SecretStore {
   async #keysBelow(prefix: string): Promise<readonly string[] | "gone"> {
     const keys: string[] = [];
     let next: string | undefined;
-    const selector = encodeURIComponent(`${managedByLabel}=ociseal-kbs,${instanceLabel}=${this.#instance}`);
     do {
       const more = next === undefined ? "" : `&continue=${encodeURIComponent(next)}`;
-      // Metadata alone: the values of thousands of Secrets are not needed to name them.
-      const headers = { accept: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json" };
-      const answer = await this.#call("GET", `?labelSelector=${selector}&limit=${pageSize}${more}`, { headers });
+      const answer = await this.#listing(`limit=${pageSize}${more}`);
       if (answer.status === 410 && next !== undefined) return "gone";
-      const items = memberAt(answer.value, "items");
-      if (answer.status !== 200 || !Array.isArray(items)) throw this.#service.failed("list records", answer);
-      for (const item of items) {
+      for (const item of this.#itemsOf(answer)) {
         const key = memberAt(item, "metadata", "annotations", keyAnnotation);
         if (typeof key === "string" && isBelow(key, prefix)) keys.push(key);
       }
@@ -141,29 +135,57 @@ class KubernetesStore implements SecretStore {
   }
 
   async probe(): Promise<void> {
-    const answer = await this.#call("GET", "?limit=1");
-    if (answer.status !== 200) throw this.#service.failed("list a Secret", answer);
+    this.#itemsOf(await this.#listing("limit=1"));
+  }
+
+  /** Metadata alone: the values of thousands of Secrets are not needed to name them. */
+  #listing(query: string): Promise<JsonAnswer> {
+    const selector = encodeURIComponent(`${managedByLabel}=ociseal-kbs,${instanceLabel}=${this.#instance}`);
+    const headers = { accept: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json" };
+    return this.#call("GET", `?labelSelector=${selector}&${query}`, { headers });
+  }
+
+  #itemsOf(answer: JsonAnswer): readonly unknown[] {
+    const items = memberAt(answer.value, "items");
+    // The API server writes an empty list of metadata as null: a slice of Go that nobody made.
+    if (answer.status === 200 && items === null && memberAt(answer.value, "kind") === "PartialObjectMetadataList") return [];
+    if (answer.status !== 200 || !Array.isArray(items)) throw this.#failed("list records", answer);
+    return items;
   }
 
   close(): Promise<void> {
     return this.#service.close();
   }
 
-  async #create(key: string, bytes: Uint8Array) {
-    return this.#outcome(key, await this.#call("POST", "", { json: this.#secret(key, bytes, undefined) }));
+  async #create(key: string, bytes: Uint8Array): Promise<{ readonly revision: string } | "conflict"> {
+    const answer = await this.#call("POST", "", { json: this.#secret(key, bytes, undefined) });
+    if (answer.status === 404) throw this.#service.failed(`write ${key}`, answer, "is there a namespace of this name?");
+    return this.#outcome(key, answer);
   }
 
-  async #replace(key: string, bytes: Uint8Array, revision: string) {
-    return this.#outcome(key, await this.#call("PUT", `/${this.#nameOf(key)}`, { json: this.#secret(key, bytes, revision) }));
+  async #replace(key: string, bytes: Uint8Array, revision: string): Promise<{ readonly revision: string } | "conflict"> {
+    const answer = await this.#call("PUT", `/${this.#nameOf(key)}`, { json: this.#secret(key, bytes, revision) });
+    return answer.status === 404 ? "conflict" : this.#outcome(key, answer);
   }
 
+  /** 409: exists already, or changed. */
   #outcome(key: string, answer: JsonAnswer): { readonly revision: string } | "conflict" {
-    // 409: exists already, or changed; 404: gone, for a replacement.
-    if (answer.status === 409 || answer.status === 404) return "conflict";
+    if (answer.status === 409) return "conflict";
     const revision = memberAt(answer.value, "metadata", "resourceVersion");
-    if ((answer.status !== 200 && answer.status !== 201) || typeof revision !== "string")
-      throw this.#service.failed(`write ${key}`, answer);
+    if ((answer.status !== 200 && answer.status !== 201) || typeof revision !== "string") throw this.#failed(`write ${key}`, answer);
     return { revision };
+  }
+
+  #failed(what: string, answer: JsonAnswer): KbsError {
+    switch (answer.status) {
+      case 401:
+        // What the kubelet puts there next will do: a token that it could not renew in time has ended.
+        return this.#service.away("it does not take the token of the service account (status 401)");
+      case 403:
+        return this.#service.failed(what, answer, "the service account needs get, list, create, update and delete on Secrets there");
+      default:
+        return this.#service.failed(what, answer);
+    }
   }
 
   #secret(key: string, bytes: Uint8Array, resourceVersion: string | undefined): unknown {

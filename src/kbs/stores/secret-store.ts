@@ -7,7 +7,7 @@ export type WriteCondition =
 
 export interface StoredRecord {
   readonly bytes: Buffer;
-  /** Opaque; changes with every write. */
+  /** Opaque; changes with every write of other bytes. */
   readonly revision: string;
 }
 
