@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import {
   keyPlaceOf,
   loadPublicKey,
@@ -9,6 +8,7 @@ import {
   type KeySigner,
   type PublicKey,
 } from "../src/signing/index.ts";
+import { clusterAccess } from "./cluster-access.ts";
 import { readSmallFile } from "./files.ts";
 import { cosignPassword } from "./password.ts";
 import type { Shell } from "./shell.ts";
@@ -30,13 +30,12 @@ export async function publicKeyByName(shell: Shell, key: string): Promise<Public
 /** How key services are reached, under the variables that cosign reads. Source: cosign, KMS and PKCS#11 documentation. */
 async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
   const [address, token] = [env["VAULT_ADDR"], env["VAULT_TOKEN"]];
-  const [host, port] = [env["KUBERNETES_SERVICE_HOST"], env["KUBERNETES_SERVICE_PORT"] ?? "443"];
-  const account = host === undefined ? undefined : await serviceAccountToken();
+  const kubernetes = await clusterAccess(env);
   return {
     ...(address === undefined || token === undefined
       ? {}
       : { vault: { address, token, enginePath: env["TRANSIT_SECRET_ENGINE_PATH"], namespace: env["VAULT_NAMESPACE"] } }),
-    ...(host === undefined || account === undefined ? {} : { kubernetes: { server: `https://${host}:${port}`, token: account } }),
+    ...(kubernetes === undefined ? {} : { kubernetes }),
     pkcs11: {
       modulePath: env["COSIGN_PKCS11_MODULE_PATH"],
       pin: env["COSIGN_PKCS11_PIN"],
@@ -44,14 +43,4 @@ async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
     },
     plugin: { env },
   };
-}
-
-/** The token of the pod that this runs in; it rotates, so it is read each time. */
-async function serviceAccountToken(): Promise<string | undefined> {
-  try {
-    return (await readFile("/var/run/secrets/kubernetes.io/serviceaccount/token", "utf8")).trim();
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
-  }
 }

@@ -1,5 +1,6 @@
 import { constants, createPublicKey, privateEncrypt, sign, type KeyObject } from "node:crypto";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { p256, p384, p521 } from "@noble/curves/nist.js";
 import { newPrivateKey, type KeyTypeName } from "./keys-fixture.ts";
@@ -27,6 +28,7 @@ const vaultTypes: Readonly<Record<KeyTypeName, string>> = {
 
 export async function startFakeKeyServices(
   secrets: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
+  tls?: { readonly cert: string; readonly key: string },
 ): Promise<FakeKeyServices> {
   const token = "hvs.CAESIsecret";
   const keys = new Map<string, { readonly type: KeyTypeName; readonly versions: KeyObject[] }>();
@@ -69,7 +71,7 @@ export async function startFakeKeyServices(
     return `vault:v${body.key_version}:${signDigest(key, type, input).toString("base64")}`;
   }
 
-  const server: Server = createServer((request, response) => {
+  const respond = (request: IncomingMessage, response: ServerResponse): void => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
@@ -82,10 +84,11 @@ export async function startFakeKeyServices(
       response.writeHead(result.status, { "content-type": "application/json" });
       response.end(typeof result.body === "string" ? result.body : JSON.stringify(result.body));
     });
-  });
+  };
+  const server: Server = tls === undefined ? createServer(respond) : createTlsServer(tls, respond);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     token,
     requests,
     rotate: (name) => {

@@ -14,7 +14,10 @@ import {
   type KeySigner,
 } from "../../src/signing/index.ts";
 import { memoryStore } from "../../src/store/index.ts";
+import { clusterAccess } from "../../cli/cluster-access.ts";
+import { missingKubernetes, startKubernetes, until } from "../kubernetes.ts";
 import { missingPeers } from "../peers.ts";
+import { caCertificate, serverCertificate, serverKey } from "../registry/test-certificates.ts";
 import { startFakeKeyServices, type FakeKeyServices } from "./fake-vault.ts";
 import { pushImage } from "./image.ts";
 import { keyTypes, newPrivateKey } from "./keys-fixture.ts";
@@ -100,6 +103,64 @@ describe("a key pair in a Kubernetes secret", () => {
       await expect(openKeySigner("k8s://build", access)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
     } finally {
       await cluster.close();
+    }
+  });
+
+  it("is reached from a pod, whose cluster has an authority of its own", async () => {
+    const { privatePem, publicPem } = await exportCosignKeyPair({ key: newPrivateKey("ecdsa-p256"), password: "" });
+    const data = { "cosign.key": Buffer.from(privatePem).toString("base64"), "cosign.pub": Buffer.from(publicPem).toString("base64") };
+    const cluster = await startFakeKeyServices({ "build/signing": data }, { cert: serverCertificate, key: serverKey });
+    const folder = temporaryFolder();
+    try {
+      const env = { KUBERNETES_SERVICE_HOST: "127.0.0.1", KUBERNETES_SERVICE_PORT: new URL(cluster.url).port };
+      expect(await clusterAccess(env, folder)).toBeUndefined();
+      writeFileSync(join(folder, "token"), `${cluster.token}\n`);
+      const withoutAuthority = { kubernetes: await clusterAccess(env, folder) };
+      await expect(openPublicKey("k8s://build/signing", withoutAuthority)).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+      writeFileSync(join(folder, "ca.crt"), caCertificate);
+      const kubernetes = await clusterAccess(env, folder);
+      expect((await openPublicKey("k8s://build/signing", { kubernetes })).fingerprint).toMatch(/./);
+      expect(await clusterAccess({}, folder)).toBeUndefined();
+      expect(await clusterAccess({ KUBERNETES_SERVICE_HOST: "fd00::1" }, folder)).toMatchObject({ server: "https://[fd00::1]:443" });
+    } finally {
+      await cluster.close();
+      removeFolder(folder);
+    }
+  });
+
+  it.skipIf(missingKubernetes())("is read by the service account that may, from a real API server", async () => {
+    const { privatePem, publicPem } = await exportCosignKeyPair({ key: newPrivateKey("ecdsa-p256"), password: "p" });
+    const cluster = await startKubernetes();
+    try {
+      const secrets = "/api/v1/namespaces/default/secrets";
+      const stringData = { "cosign.key": privatePem, "cosign.pub": publicPem, "cosign.password": "p" };
+      expect(await cluster.call("POST", secrets, { metadata: { name: "signing" }, stringData })).toMatchObject({ status: 201 });
+      await cluster.call("POST", "/api/v1/namespaces/default/serviceaccounts", { metadata: { name: "signer" } });
+      const kubernetes = {
+        server: cluster.url,
+        token: await cluster.accountToken("default", "signer"),
+        authorities: caCertificate,
+      };
+      await expect(openKeySigner("k8s://default/signing", { kubernetes })).rejects.toMatchObject({
+        code: "ERR_KEY_SERVICE",
+        message: expect.stringContaining("answered 403"),
+      });
+      const rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+      const metadata = { name: "signer" };
+      const rules = [{ apiGroups: [""], resources: ["secrets"], resourceNames: ["signing"], verbs: ["get"] }];
+      await cluster.call("POST", `${rbac}/roles`, { metadata, rules });
+      const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "signer" };
+      const subjects = [{ kind: "ServiceAccount", name: "signer", namespace: "default" }];
+      await cluster.call("POST", `${rbac}/rolebindings`, { metadata, roleRef, subjects });
+      await until(() =>
+        openPublicKey("k8s://default/signing", { kubernetes }).then(
+          () => true,
+          () => false,
+        ),
+      );
+      await expectItSigns(await openKeySigner("k8s://default/signing", { kubernetes }));
+    } finally {
+      await cluster.stop();
     }
   });
 });

@@ -11,6 +11,9 @@ export interface KubernetesAccess {
   /** `https://kubernetes.default.svc`. */
   readonly server: string;
   readonly token: string;
+  /** PEM of the cluster's own authorities, which no system knows; without them the server's certificate is held to the system's. */
+  readonly authorities?: string | undefined;
+  /** Stands for `authorities`. */
   readonly dispatcher?: Dispatcher | undefined;
 }
 
@@ -34,22 +37,29 @@ export async function loadKubernetesPublicKey(reference: string, access: Kuberne
   return loadPublicKey({ bytes: member(await readSecret(reference, access, options), "cosign.pub", reference), source: reference });
 }
 
-async function readSecret(
-  reference: string,
-  { server, token, dispatcher }: KubernetesAccess,
-  { signal }: CallOptions,
-): Promise<JsonObject> {
+async function readSecret(reference: string, access: KubernetesAccess, { signal }: CallOptions): Promise<JsonObject> {
   const [, namespace, name] = grammar.exec(reference) ?? [];
   if (namespace === undefined || name === undefined)
     throw keyServiceError(`${reference.slice(0, 120)} is not the URI of a Kubernetes secret`, "write k8s://NAMESPACE/NAME");
-  const { data } = await callKeyService({
-    url: new URL(`${server.replace(/\/+$/, "")}/api/v1/namespaces/${namespace}/secrets/${name}`),
-    headers: { authorization: `Bearer ${token}` },
-    dispatcher,
-    subject: reference,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  return typeof data === "object" && data !== null ? (data as JsonObject) : {};
+  const agent = access.dispatcher === undefined ? await agentFor(access.authorities) : undefined;
+  try {
+    const { data } = await callKeyService({
+      url: new URL(`${access.server.replace(/\/+$/, "")}/api/v1/namespaces/${namespace}/secrets/${name}`),
+      headers: { authorization: `Bearer ${access.token}` },
+      dispatcher: access.dispatcher ?? agent,
+      subject: reference,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return typeof data === "object" && data !== null ? (data as JsonObject) : {};
+  } finally {
+    await agent?.close();
+  }
+}
+
+async function agentFor(authorities: string | undefined): Promise<Dispatcher | undefined> {
+  if (authorities === undefined) return undefined;
+  const { Agent } = await import("undici");
+  return new Agent({ connect: { ca: authorities } });
 }
 
 function member(secret: JsonObject, name: string, reference: string): Buffer {
