@@ -68,7 +68,7 @@ describe("the GitHub Action", () => {
 /** The members of a job and of a component's inputs that the template uses. Source: GitLab, "CI/CD YAML syntax reference". */
 const gitlabMembers = {
   inputs: new Set(["default", "description", "options", "regex", "type"]),
-  job: new Set(["stage", "image", "id_tokens", "variables", "before_script", "script", "after_script", "rules", "needs", "interruptible"]),
+  job: new Set(["stage", "image", "id_tokens", "variables", "before_script", "script", "after_script", "artifacts", "rules", "needs"]),
 };
 
 describe("the GitLab template", () => {
