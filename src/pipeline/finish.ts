@@ -1,3 +1,4 @@
+import { ToolError } from "../errors/index.ts";
 import { describeEncryption, isEncryptedLayer } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore, TakesBack } from "../store/index.ts";
@@ -5,6 +6,9 @@ import { isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, readImageTree } from "./image-tree.ts";
 import type { LayerReport } from "./layer-report.ts";
+
+const contentHint = "the destination lost or changed content; its tag was not moved, look at the registry before trying again";
+const nameHint = "somebody else moved the name meanwhile, or the destination does not let it move; look at it before trying again";
 
 /** Where a new image goes. */
 export interface Destination {
@@ -25,12 +29,10 @@ export async function finishImage(to: Destination, root: Descriptor, reports: re
   await to.beforeTag?.(root, reports);
   await to.store.tag(root, to.reference ?? root.digest, options);
   if (to.reference === undefined) return;
-  const named = await to.store.resolve(to.reference, options);
+  const { reference } = to;
+  const named = await readBack(() => to.store.resolve(reference, { ...options, read: "afresh" }), nameHint);
   if (named.digest !== root.digest)
-    throw broken(
-      `${to.reference} of ${to.store.name} points at ${named.digest} (expected ${root.digest})`,
-      "somebody else moved the name meanwhile, or the destination does not let it move; look at it before trying again",
-    );
+    throw broken(`${reference} of ${to.store.name} points at ${named.digest} (expected ${root.digest})`, nameHint);
 }
 
 async function checkDestination(
@@ -39,7 +41,7 @@ async function checkDestination(
   reports: readonly LayerReport[],
   options: CallOptions,
 ): Promise<void> {
-  const images = imagesOf(await readImageTree({ store, root }, options));
+  const images = imagesOf(await readBack(() => readImageTree({ store, root }, { ...options, read: "afresh" }), contentHint));
   for (const { manifest } of images)
     if (!(await store.exists(manifest.config, options)))
       throw broken(`the configuration ${manifest.config.digest} is not in ${store.name}`);
@@ -58,6 +60,16 @@ async function checkDestination(
   }
 }
 
+/** From the destination itself: a client remembers the manifests that it wrote a moment ago, and would agree with itself. */
+async function readBack<Result>(read: () => Promise<Result>, hint: string): Promise<Result> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof ToolError) || (error.category !== "not-found" && error.category !== "integrity")) throw error;
+    throw broken(`it does not come back: ${error.message}`, hint, error);
+  }
+}
+
 /**
  * Does the work; when it fails, a destination that can takes back what was written: plaintext must not stay behind, nor
  * an image without a name that nobody can use.
@@ -72,12 +84,10 @@ export async function takingBackOnFailure<Result>(store: ContentStore & Partial<
   }
 }
 
-function broken(
-  message: string,
-  hint = "the destination lost or changed content; its tag was not moved, look at the registry before trying again",
-): PipelineError {
+function broken(message: string, hint = contentHint, cause?: unknown): PipelineError {
   return new PipelineError("ERR_POSTCONDITION", {
     message: `after writing, ${message}`,
     hint,
+    ...(cause === undefined ? {} : { cause }),
   });
 }

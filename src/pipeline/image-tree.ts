@@ -11,7 +11,7 @@ import {
   type Platform,
 } from "../oci/index.ts";
 import { isEncryptedMediaType, isSealableMediaType } from "../layer/index.ts";
-import { readIndex, readManifest, type CallOptions, type ContentStore } from "../store/index.ts";
+import { readIndex, readManifest, type ContentStore, type ReadOptions } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
 
 /** An image as it hangs together: an index with what it names, or one manifest. */
@@ -49,7 +49,7 @@ export interface TreeRequest {
 }
 
 /** Reads the manifests of an image, verified. Throws `ERR_PLATFORM_NOT_FOUND`, `ERR_IMAGE_TOO_DEEP`, and what reading throws. */
-export async function readImageTree(request: TreeRequest, options: CallOptions = {}): Promise<ImageNode> {
+export async function readImageTree(request: TreeRequest, options: ReadOptions = {}): Promise<ImageNode> {
   const { store, root, platforms = [] } = request;
   let nodes = 0;
   const found = new Set<Platform>();

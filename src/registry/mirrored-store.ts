@@ -1,7 +1,7 @@
 import { isDigest, type ByteStream, type ContentAddress } from "../bytes/index.ts";
 import { describeCause, ToolError } from "../errors/index.ts";
 import type { Descriptor } from "../oci/index.ts";
-import type { BlobSource, CallOptions, FetchOptions, IngestRequest, PushOutcome, ReferrersFilter } from "../store/index.ts";
+import type { BlobSource, CallOptions, FetchOptions, IngestRequest, PushOutcome, ReadOptions, ReferrersFilter } from "../store/index.ts";
 import type { MirrorUse } from "./registries-conf.ts";
 import type { RegistryNotice } from "./options.ts";
 import type { RegistryStore } from "./store-interface.ts";
@@ -41,7 +41,7 @@ export class MirroredStore implements RegistryStore {
     this.#notify = notify;
   }
 
-  resolve(reference: string | undefined, options?: CallOptions): Promise<Descriptor> {
+  resolve(reference: string | undefined, options?: ReadOptions): Promise<Descriptor> {
     const kind = reference !== undefined && isDigest(reference) ? "digest-only" : "tag-only";
     return this.#read(kind, options, (store) => store.resolve(reference, options));
   }
@@ -105,9 +105,10 @@ export class MirroredStore implements RegistryStore {
 
   async #read<Result>(
     kind: Exclude<MirrorUse, "all">,
-    options: CallOptions | undefined,
+    options: ReadOptions | undefined,
     read: (store: RegistryStore) => Promise<Result>,
   ): Promise<Result> {
+    if (options?.read === "afresh") return read(this.#primary);
     for (const store of this.#usable(kind)) {
       try {
         return await read(store);

@@ -9,6 +9,7 @@ import {
   type FetchOptions,
   type IngestRequest,
   type PushOutcome,
+  type ReadOptions,
   type ReferrersFilter,
 } from "../store/index.ts";
 import { anonymous, type CredentialSource } from "./credentials.ts";
@@ -94,7 +95,7 @@ class Repository implements RegistryStore {
     this.#transport = options.transport ?? new RegistryTransport();
   }
 
-  async resolve(reference: string | undefined, options: CallOptions = {}): Promise<Descriptor> {
+  async resolve(reference: string | undefined, options: ReadOptions = {}): Promise<Descriptor> {
     const text = checkReference(reference ?? "latest");
     return (await this.#manifest(text, undefined, options)).descriptor;
   }
@@ -224,8 +225,8 @@ class Repository implements RegistryStore {
     await recordReferrer({ client, name: this.name, put }, document.subject, describeReferrer(descriptor, document), result, options);
   }
 
-  async #manifest(reference: string, expected: Descriptor | undefined, options: CallOptions): Promise<FetchedManifest> {
-    const known = isDigest(reference) ? this.#manifests.find(reference) : undefined;
+  async #manifest(reference: string, expected: Descriptor | undefined, options: ReadOptions): Promise<FetchedManifest> {
+    const known = isDigest(reference) && options.read !== "afresh" ? this.#manifests.find(reference) : undefined;
     if (known !== undefined && (expected === undefined || expected.mediaType === known.descriptor.mediaType)) return known;
     const fetched = await fetchManifest(await this.#client(), reference, this.#subject("manifest", reference), options, expected);
     this.#manifests.remember(fetched);

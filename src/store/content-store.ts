@@ -5,7 +5,12 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface FetchOptions extends CallOptions {
+export interface ReadOptions extends CallOptions {
+  /** `afresh`: from the place that was written to, and not from what a client of it remembers, nor from a mirror of it. */
+  readonly read?: "anyhow" | "afresh";
+}
+
+export interface FetchOptions extends ReadOptions {
   /** Bytes `[start, end)` of the stored form. A part cannot be checked against a digest: the caller must verify it some other way. */
   readonly range?: { readonly start: number; readonly end: number };
 }
@@ -31,7 +36,7 @@ export interface ContentReader {
    * The descriptor of what a reference names, made from content that was read and hashed, never from a header.
    * Without a reference: the only image of a layout. Throws `ERR_STORE_NOT_FOUND`.
    */
-  resolve(reference: string | undefined, options?: CallOptions): Promise<Descriptor>;
+  resolve(reference: string | undefined, options?: ReadOptions): Promise<Descriptor>;
   /**
    * The content. Size and digest are verified while streaming: the stream ends with an error instead of a normal end
    * when they are wrong. Manifests and blobs are told apart by media type. Throws `ERR_STORE_NOT_FOUND`.

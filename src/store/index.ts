@@ -9,6 +9,7 @@ export type {
   FetchOptions,
   IngestRequest,
   PushOutcome,
+  ReadOptions,
   ReferrersFilter,
   TakesBack,
 } from "./content-store.ts";

@@ -11,7 +11,7 @@ import {
   type ImageIndex,
   type ImageManifest,
 } from "../oci/index.ts";
-import type { CallOptions, ContentReader } from "./content-store.ts";
+import type { ContentReader, ReadOptions } from "./content-store.ts";
 
 /** The part of a store that reading documents needs. */
 export type BlobReader = Pick<ContentReader, "name" | "fetch">;
@@ -31,7 +31,7 @@ export async function readBlob(
   store: BlobReader,
   target: Descriptor,
   limits: { readonly maxBytes: number; readonly subject: string },
-  options: CallOptions = {},
+  options: ReadOptions = {},
 ): Promise<Buffer> {
   const subject = `${limits.subject} ${target.digest} of ${store.name}`;
   if (target.size > limits.maxBytes) {
@@ -54,7 +54,7 @@ function embeddedContent(target: Descriptor, data: string, subject: string): Buf
 }
 
 /** A manifest or index, told apart by the descriptor's media type. Throws `ERR_MANIFEST_UNSUPPORTED` for other types. */
-export async function readDocument(store: BlobReader, target: Descriptor, options: CallOptions = {}): Promise<StoredDocument> {
+export async function readDocument(store: BlobReader, target: Descriptor, options: ReadOptions = {}): Promise<StoredDocument> {
   if (isIndexMediaType(target.mediaType)) return { kind: "index", ...(await readIndex(store, target, options)) };
   return { kind: "manifest", ...(await readManifest(store, target, options)) };
 }
@@ -63,7 +63,7 @@ export async function readDocument(store: BlobReader, target: Descriptor, option
 export async function readManifest(
   store: BlobReader,
   target: Descriptor,
-  options: CallOptions = {},
+  options: ReadOptions = {},
 ): Promise<{ readonly descriptor: Descriptor; readonly bytes: Buffer; readonly manifest: ImageManifest }> {
   // The type first: a foreign type is told as such, with its hint, before anything is read.
   if (!isImageManifestMediaType(target.mediaType)) parseManifest(Buffer.alloc(0), target.mediaType);
@@ -75,7 +75,7 @@ export async function readManifest(
 export async function readIndex(
   store: BlobReader,
   target: Descriptor,
-  options: CallOptions = {},
+  options: ReadOptions = {},
 ): Promise<{ readonly descriptor: Descriptor; readonly bytes: Buffer; readonly index: ImageIndex }> {
   if (!isIndexMediaType(target.mediaType)) parseIndex(Buffer.alloc(0), target.mediaType);
   const bytes = await readBlob(store, target, { maxBytes: manifestLimits.maxBytes, subject: "index" }, options);
@@ -86,7 +86,7 @@ export async function readIndex(
 export async function readConfig(
   store: BlobReader,
   target: Descriptor,
-  options: CallOptions = {},
+  options: ReadOptions = {},
 ): Promise<{ readonly bytes: Buffer; readonly config: ImageConfig }> {
   const bytes = await readBlob(store, target, { maxBytes: manifestLimits.maxBytes, subject: "image configuration" }, options);
   return { bytes, config: parseImageConfig(bytes) };

@@ -8,6 +8,8 @@ import { digestOf } from "../../src/bytes/index.ts";
 import { jweWrapper, parsePrivateKey, parsePublicKey, privateKeyUnwrapper } from "../../src/keywrap/index.ts";
 import { mediaTypes, serializeJson, type Descriptor, type ImageManifest } from "../../src/oci/index.ts";
 import { decryptImage, encryptImage, parseLayerChoice, rewrapImage, type EncryptRequest } from "../../src/pipeline/index.ts";
+import { openRegistry } from "../../src/registry/index.ts";
+import { serveRegistry } from "../../src/registry-server/index.ts";
 import { bytesStream, memoryStore, openLayout, readManifest, type ContentStore } from "../../src/store/index.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -51,6 +53,25 @@ describe("the destination", () => {
     await pushImage(from, made, "app");
     await expect(encrypt(from, made.descriptor, broken(to))).rejects.toThrow(code("ERR_POSTCONDITION"));
     expect(await to.tags()).toEqual([]);
+  });
+
+  it.each([
+    ["loses a manifest that it took", { kind: "respond", status: 404 }, "manifests/sha256:*"],
+    ["changes a manifest that it took", { kind: "flip", at: 20 }, "manifests/sha256:*"],
+    ["moves no name", { kind: "respond", status: 404 }, "manifests/sealed"],
+  ] as const)("that %s is found out, whatever the client remembers", async (_, action, path) => {
+    const registry = await serveRegistry({ listen: { host: "127.0.0.1", port: 0 }, storage: { kind: "memory" } });
+    try {
+      const to = openRegistry({ host: registry.address, repository: "app" });
+      const [from, made] = [memoryStore(), await image()];
+      await pushImage(from, made, "app");
+      await encrypt(from, made.descriptor, to);
+      registry.addFault({ match: { method: "GET", path: `/v2/app/${path}`, count: "all" }, do: [action] });
+      await expect(encrypt(from, made.descriptor, to)).rejects.toThrow(code("ERR_POSTCONDITION"));
+      await to.close();
+    } finally {
+      await registry.close();
+    }
   });
 
   it("that acknowledges a name and does not move it is found out", async () => {

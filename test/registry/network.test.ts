@@ -323,6 +323,19 @@ ${use}`);
     expect(tags.mirror.requests).toHaveLength(1);
   });
 
+  it("are not asked for what was just written, nor is the client's own memory", async () => {
+    const { primary, mirror, store } = await setUp();
+    await store.push(image.descriptor, image.source);
+    primary.requests.length = 0;
+    expect((await readAll(await store.fetch(image.descriptor, { read: "afresh" }))).equals(image.bytes)).toBe(true);
+    expect(await store.resolve("1", { read: "afresh" })).toEqual(image.descriptor);
+    expect(primary.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      `GET /v2/moved/app/manifests/${image.descriptor.digest}`,
+      "GET /v2/moved/app/manifests/1",
+    ]);
+    expect(mirror.requests).toEqual([]);
+  });
+
   it("that have no referrers prove nothing", async () => {
     const { primary, store } = await setUp();
     const referrer = referrerOf(image.descriptor, "one");
