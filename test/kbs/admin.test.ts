@@ -295,6 +295,26 @@ describe("a real OpenID provider", () => {
     expect([await put(after), await put(before)]).toEqual([200, 401]);
   });
 
+  it("may give its keys as a key set and as nothing else, as a Kubernetes API server does", async () => {
+    const cluster = createServer((request, response) => {
+      const taken = (request.headers.accept ?? "").split(/, */).includes("application/jwk-set+json");
+      response.writeHead(taken ? 200 : 406, { "content-type": "application/jwk-set+json" });
+      response.end(taken ? JSON.stringify({ keys: [p256.publicKey.export({ format: "jwk" })] }) : "406: Not Acceptable");
+    });
+    await new Promise<void>((resolve) => cluster.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(cluster.address() as AddressInfo).port}/openid/v1/jwks`;
+    const rules = [{ claims: { sub: "system:serviceaccount:ci:sealer" }, roles: ["publisher"] }];
+    const other = await startBench({
+      adminVerifiers: [jwtIssuer({ name: "cluster", keys: { kind: "jwks-url", url }, issuer: "https://c", audience: "kbs", roles, rules })],
+    });
+    const bearer = await sign(p256.privateKey, "ES256", { iss: "https://c", aud: "kbs", sub: "system:serviceaccount:ci:sealer" });
+    const headers = { authorization: `Bearer ${bearer}` };
+    expect((await raw(`${other.server.url}/kbs/v0/resource/ci/image-key/a`, { method: "POST", body: "x", headers })).status).toBe(200);
+    await other.close();
+    cluster.closeAllConnections();
+    await new Promise((resolve) => cluster.close(resolve));
+  });
+
   it("that is away makes its tokens unanswerable, not wrong", async () => {
     const away = createServer();
     await new Promise<void>((resolve) => away.listen(0, "127.0.0.1", resolve));

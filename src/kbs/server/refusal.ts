@@ -72,10 +72,14 @@ export function refusalOf(error: unknown): Refusal {
     case "ERR_KBS_STORE_CONFLICT":
     case "ERR_KBS_STORE_UNAVAILABLE":
     case "ERR_KBS_STORE_LOCKED":
-      return new Refusal("storage-unavailable", "the storage of this service does not answer; try again", {
-        cause: error,
-        retryAfterSeconds: 1,
-      });
+      return new Refusal(
+        "storage-unavailable",
+        "what this service stands on (storage, root key or token issuer) does not answer; try again",
+        {
+          cause: error,
+          retryAfterSeconds: 1,
+        },
+      );
     default:
       // Policies are refused at upload with the place in their text, by whichever engine reads them.
       if (error.category === "usage") return new Refusal("policy-malformed", error.message, { cause: error });

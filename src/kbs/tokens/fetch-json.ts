@@ -30,7 +30,8 @@ export function fetchJson(authorities: string | undefined): FetchJson {
         dispatcher: agent,
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,
-        headers: { accept: "application/json" },
+        // A Kubernetes API server gives its keys as a key set and as nothing else. Source: RFC 7517, section 8.5.2.
+        headers: { accept: "application/json, application/jwk-set+json" },
       });
       const chunks: Uint8Array[] = [];
       let size = 0;
