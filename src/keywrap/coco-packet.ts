@@ -23,6 +23,7 @@ export interface CocoPacket {
 const maxPacket = 1 << 20;
 export const kekSize = 32;
 const gcmNonceSize = 12;
+const ctrIvSize = 16;
 const tagSize = 16;
 
 /** Reads a packet, v1 or v2; unknown members are passed over. Throws `ERR_KEYWRAP_PACKET_MALFORMED`. */
@@ -52,7 +53,16 @@ export function parseCocoPacket(bytes: Uint8Array): CocoPacket {
   const wrappedData = bytesOf("wrapped_data");
   if (kid === undefined || wrappedData === undefined)
     throw malformedPacket("the key packet for the attestation agent lacks kid or wrapped_data");
-  return { kid, wrappedData, iv: bytesOf("iv"), wrapType: member("wrap_type"), provider: member("provider") ?? "kbs" };
+  const packet = { kid, wrappedData, iv: bytesOf("iv"), wrapType: member("wrap_type"), provider: member("provider") ?? "kbs" };
+  if (packet.provider === "kbs") checkIv(packet);
+  return packet;
+}
+
+/** Checked when it is read, so that it is told before a key is asked for. Throws `ERR_KEYWRAP_PACKET_MALFORMED`. */
+function checkIv({ wrapType, iv, wrappedData }: CocoPacket): void {
+  if (wrapType === "A256GCM" && (iv?.length !== gcmNonceSize || wrappedData.length < tagSize))
+    throw malformedPacket("a key packet with A256GCM needs an iv of 12 bytes and a tag");
+  if (wrapType === "A256CTR" && iv?.length !== ctrIvSize) throw malformedPacket("a key packet with A256CTR needs an iv of 16 bytes");
 }
 
 /** Wraps private options under a key encryption key, as packet v1: members in the order that coco_keyprovider writes. */
@@ -70,11 +80,9 @@ export function writeCocoPacket(optsdata: Uint8Array, kek: Uint8Array, kid: stri
  */
 export function openCocoPacket(packet: CocoPacket, kek: Uint8Array): Uint8Array {
   checkKek(kek, packet.kid);
-  const { iv, wrappedData } = packet;
+  checkIv(packet);
+  const { iv = new Uint8Array(), wrappedData } = packet;
   if (packet.wrapType === "A256GCM") {
-    if (iv?.length !== gcmNonceSize || wrappedData.length < tagSize) {
-      throw malformedPacket("a key packet with A256GCM needs an iv of 12 bytes and a tag");
-    }
     const decipher = createDecipheriv("aes-256-gcm", createSecretKey(kek), iv, { authTagLength: tagSize });
     const end = wrappedData.length - tagSize;
     decipher.setAuthTag(wrappedData.subarray(end));
@@ -87,7 +95,6 @@ export function openCocoPacket(packet: CocoPacket, kek: Uint8Array): Uint8Array 
     return plaintext;
   }
   if (packet.wrapType === "A256CTR") {
-    if (iv?.length !== 16) throw malformedPacket("a key packet with A256CTR needs an iv of 16 bytes");
     return createDecipheriv("aes-256-ctr", createSecretKey(kek), iv).update(wrappedData);
   }
   throw new KeywrapError("ERR_KEYWRAP_SCHEME_UNSUPPORTED", {

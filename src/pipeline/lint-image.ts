@@ -1,4 +1,5 @@
-import { describeEncryption, type EncryptionDescription } from "../layer/index.ts";
+import { isKbsUri, KeywrapError, parseKbsUri, type RecipientDescription } from "../keywrap/index.ts";
+import { describeEncryption, isSealableMediaType, type EncryptionDescription } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
@@ -46,7 +47,10 @@ export function requireProfile(layers: readonly Descriptor[], profile: LintProfi
 function lintLayers(layers: readonly Descriptor[], profile: LintProfile, image: string): readonly LintFinding[] {
   return layers.flatMap((layer, position) => {
     const encryption = describeEncryption(layer);
-    if (encryption === undefined) return [];
+    if (encryption === undefined) {
+      if (profile !== "coco" || isSealableMediaType(layer.mediaType)) return [];
+      return [{ image, position, message: `its media type ${layer.mediaType} is no image layer's`, hint: "leave it out of the image" }];
+    }
     return [...problemsOf(layer, encryption, profile)].map(([message, hint]) => ({ image, position, message, hint }));
   });
 }
@@ -72,5 +76,31 @@ function* problemsOf(layer: Descriptor, encryption: EncryptionDescription, profi
   // image-rs takes the alphabetically first provider whatever it is called.
   else if (providers.toSorted()[0] !== "provider.attestation-agent")
     yield ["another key provider's packet sorts before the attestation agent's", "remove that recipient"];
-  if (/ /.test(encryption.recipients.map(({ id }) => id ?? "").join(""))) yield ["a key id holds white space", "encrypt the image again"];
+  for (const recipient of encryption.recipients) if (recipient.scheme === "provider.attestation-agent") yield* problemsOfPacket(recipient);
+}
+
+const again = "wrap it again: ociseal rewrap --add kbs:///REPOSITORY/TYPE/TAG";
+
+/**
+ * What a guest's confidential data hub makes of the packet's key id and wrap type. It wants the scheme, which
+ * coco_keyprovider leaves out of the ids that it makes itself; its KBS wants three segments. Source: CoCo `resource_uri`
+ * and confidential-data-hub `kms`, Trustee's resource plugin.
+ */
+function* problemsOfPacket({ id = "", kind, algorithm }: RecipientDescription): Generator<readonly [string, string]> {
+  if (kind !== "kbs") return;
+  const name = JSON.stringify(id.slice(0, 160));
+  if (!isKbsUri(id)) yield [`its key id ${name} does not begin with kbs://, so the guest refuses it`, again];
+  else if (!isResource(id)) yield [`its key id ${name} is not of three segments, so no KBS has it`, again];
+  if (algorithm !== "A256GCM" && algorithm !== "A256CTR")
+    yield [`its key packet is wrapped with ${JSON.stringify(algorithm?.slice(0, 40)) ?? "nothing that it names"}`, again];
+}
+
+function isResource(uri: string): boolean {
+  try {
+    parseKbsUri(uri);
+    return true;
+  } catch (error) {
+    if (error instanceof KeywrapError) return false;
+    throw error;
+  }
 }
