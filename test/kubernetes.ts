@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Agent, request } from "undici";
 import { missingPeers } from "./peers.ts";
@@ -31,6 +31,12 @@ export async function kubectl(args: readonly string[], cluster?: TestKubernetes)
   const flags = cluster === undefined ? [] : ["--kubeconfig", cluster.kubeconfig];
   const { stdout } = await run(programPath("kubectl") ?? "kubectl", [...flags, ...args], { maxBuffer: 16 << 20 });
   return stdout;
+}
+
+/** Runs a shell script of a page whose `kubectl` is that of the cluster, with the rights of an administrator. */
+export async function runWithKubectl(script: string, cwd: string, cluster: TestKubernetes): Promise<void> {
+  const path = [dirname(programPath("kubectl") ?? ""), process.env["PATH"]].join(delimiter);
+  await run("sh", ["-c", script], { cwd, env: { PATH: path, HOME: cwd, KUBECONFIG: cluster.kubeconfig } });
 }
 
 /**

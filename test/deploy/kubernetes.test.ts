@@ -1,8 +1,10 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { kubectl, missingKubectl, missingKubernetes, startKubernetes, until, type TestKubernetes } from "../kubernetes.ts";
+import { pageBlocks } from "../docs/command-lines.ts";
+import { kubectl, runWithKubectl, missingKubectl, missingKubernetes, startKubernetes, until, type TestKubernetes } from "../kubernetes.ts";
 import { complaints, validate, type KubernetesObject } from "./kubernetes-schema.ts";
 
 const deploy = resolve(import.meta.dirname, "../../deploy");
@@ -89,7 +91,7 @@ describe.skipIf(missingKubernetes("kubectl", "kube-controller-manager"))("a real
   let cluster: TestKubernetes;
 
   const apply = (...args: readonly string[]): Promise<string> =>
-    kubectl(["apply", "--server-side", "--validate=strict", "--warnings-as-errors", ...args], cluster);
+    kubectl(["apply", "--server-side", "--force-conflicts", "--validate=strict", "--warnings-as-errors", ...args], cluster);
   const podsOf = async (selector: string): Promise<readonly Pod[]> => {
     const { value } = await cluster.call("GET", `/api/v1/namespaces/ociseal/pods?labelSelector=${encodeURIComponent(selector)}`);
     return value["items"] as readonly Pod[];
@@ -105,7 +107,18 @@ describe.skipIf(missingKubernetes("kubectl", "kube-controller-manager"))("a real
   });
   afterAll(() => cluster.stop());
 
-  it("takes the service with PostgreSQL, member for member, and makes its pods", async () => {
+  it("takes the service with PostgreSQL, as the how-to says, and makes its pods", async () => {
+    const page = readFileSync(join(deploy, "../docs/how-to/run-the-kbs.md"), "utf8");
+    const script = pageBlocks(page).find(({ text }) => text.includes("kubectl apply -k deploy/kubernetes\n"))?.text ?? "";
+    const folder = mkdtempSync(join(tmpdir(), "kubernetes-how-to-"));
+    symlinkSync(deploy, join(folder, "deploy"));
+    await runWithKubectl(`set -eu\n${script}`, folder, cluster);
+    expect(readFileSync(join(folder, "admin.token"), "utf8")).toMatch(/^ey[\w-]+\.[\w-]+\.[\w-]+\s*$/);
+    for (const [name, key] of Object.entries({ "ociseal-kbs-root-key": "root.key", "postgresql-password": "password" }))
+      expect((await cluster.call("GET", `/api/v1/namespaces/ociseal/secrets/${name}`)).value).toMatchObject({
+        data: { [key]: expect.any(String) },
+      });
+    rmSync(folder, { recursive: true });
     await apply("-k", base);
     await until(async () => (await podsOf("app.kubernetes.io/name=ociseal-kbs")).length === 2);
     await until(async () => (await podsOf("app.kubernetes.io/name=postgresql")).length === 1);
