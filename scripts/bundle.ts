@@ -53,6 +53,7 @@ export async function bundleCommandLine(root: string, folder: string): Promise<v
     input: {
       main: join(root, "cli/main.ts"),
       "thread-main": join(root, "src/cipher/thread-main.ts"),
+      "inflate-main": join(root, "src/guest/inflate-main.ts"),
       "wasm-thread": join(root, "src/policy/wasm/wasm-thread.ts"),
     },
     platform: "node",

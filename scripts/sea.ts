@@ -1,7 +1,7 @@
 /**
  * `make sea`, or `scripts/sea.ts FOLDER`: one executable file for guests, with Node.js inside (single executable
- * application). The command line and everything it loads is bundled into one script; the cipher threads' module travels in
- * it as a data URL. Optional peers (databases, HSMs, OpenPGP) are not in it.
+ * application). The command line and everything it loads is bundled into one script; the modules of threads travel in it as
+ * data URLs. Optional peers (databases, HSMs, OpenPGP) are not in it.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -34,23 +34,29 @@ function replaced(suffix: string, code: string): Plugin {
   return { name: `replace ${suffix}`, load: (id) => (id.endsWith(suffix) ? { code, moduleType: "js" } : undefined) };
 }
 
+/** Has a module that starts a thread find the thread's module in itself. */
+async function withThread(starter: string, module: string): Promise<Plugin> {
+  const thread = await bundle(join(root, module), "esm", []);
+  const dataUrl = `data:text/javascript;base64,${Buffer.from(thread).toString("base64")}`;
+  const code = readFileSync(join(root, starter), "utf8");
+  const ownModule = /function ownModule\(\) \{[\s\S]*?\n\}/;
+  if (!ownModule.test(code)) throw new Error(`${starter} no longer has ownModule()`);
+  return replaced(
+    starter,
+    code.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`),
+  );
+}
+
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
-const thread = await bundle(join(root, "dist/src/cipher/thread-main.js"), "esm", []);
-const threads = readFileSync(join(root, "dist/src/cipher/threads.js"), "utf8");
-const ownModule = /function ownModule\(\) \{[\s\S]*?\n\}/;
-if (!ownModule.test(threads)) throw new Error("src/cipher/threads.ts no longer has ownModule()");
-const dataUrl = `data:text/javascript;base64,${Buffer.from(thread).toString("base64")}`;
 const entry = join(folder, "entry.mjs");
 writeFileSync(entry, `import { main } from ${JSON.stringify(join(root, "dist/cli/main.js"))};\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
   withConsolePage(root),
   undiciDispatchers(root),
   laterBuiltins(),
-  replaced(
-    "dist/src/cipher/threads.js",
-    threads.replace(ownModule, () => `function ownModule() { return new URL(${JSON.stringify(dataUrl)}); }`),
-  ),
+  await withThread("dist/src/cipher/threads.js", "dist/src/cipher/thread-main.js"),
+  await withThread("dist/src/guest/inflate-thread.js", "dist/src/guest/inflate-main.js"),
   replaced("dist/cli/version.js", `export function readVersion() { return ${JSON.stringify(manifest.version)}; }`),
 ]);
 writeFileSync(join(folder, "ociseal.cjs"), code);

@@ -46,6 +46,30 @@ export function newHasher(algorithm: DigestAlgorithm = "sha256"): { update(chunk
   };
 }
 
+/** A hasher that may work in another thread. */
+export interface ContentHasher {
+  /** Where a promise is returned, it settles when more can be taken; until then the bytes must not change. */
+  update(chunk: Uint8Array): Promise<void> | undefined;
+  digest(): Digest | Promise<Digest>;
+  /** For whoever gives up before the digest. */
+  close(): void;
+}
+
+export type ContentHashing = (algorithm: DigestAlgorithm) => ContentHasher;
+
+/** Hashes in this thread. */
+export const hashHere: ContentHashing = (algorithm) => {
+  const hasher = newHasher(algorithm);
+  return {
+    update(chunk) {
+      hasher.update(chunk);
+      return undefined;
+    },
+    digest: () => hasher.digest(),
+    close: () => undefined,
+  };
+};
+
 /** The digest of bytes in memory. */
 export function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = "sha256"): Digest {
   return `${algorithm}:${hash(algorithm, bytes, "hex")}`;

@@ -6,9 +6,12 @@ export {
   digestOf,
   digestStage,
   encodedOf,
+  hashHere,
   isDigest,
   newHasher,
   parseDigest,
+  type ContentHasher,
+  type ContentHashing,
   type Digest,
   type DigestAlgorithm,
 } from "./digest.ts";

@@ -1,5 +1,5 @@
-import type { ByteStage } from "./compose.ts";
-import { digestAlgorithmOf, newHasher, type Digest } from "./digest.ts";
+import type { ByteStage, Chunks } from "./compose.ts";
+import { digestAlgorithmOf, hashHere, type ContentHasher, type ContentHashing, type Digest } from "./digest.ts";
 import { BytesError } from "./errors.ts";
 
 /** Size in bytes of the stored form, and its digest. */
@@ -18,10 +18,19 @@ export interface ContentAddress {
  *
  * @param expected - size in bytes of the stored form, and its digest.
  * @param subject - what the content is, for the message: "layer 3 of docker://localhost:5000/app".
+ * @param hashing - where the digest is computed.
  */
-export function verifyContent(expected: ContentAddress, subject = "content"): ByteStage {
+export function verifyContent(expected: ContentAddress, subject = "content", hashing: ContentHashing = hashHere): ByteStage {
   return async function* (source) {
-    const hasher = newHasher(digestAlgorithmOf(expected.digest));
+    const hasher = hashing(digestAlgorithmOf(expected.digest));
+    try {
+      yield* verified(source, hasher);
+    } finally {
+      hasher.close();
+    }
+  };
+
+  async function* verified(source: Chunks, hasher: ContentHasher): Chunks {
     let size = 0;
     let held: Uint8Array | undefined;
     for await (const chunk of source) {
@@ -32,7 +41,8 @@ export function verifyContent(expected: ContentAddress, subject = "content"): By
           hint: "the registry, a proxy or the disk changed the content; fetch it again, then report the digest to its owner",
         });
       }
-      hasher.update(chunk);
+      const taken = hasher.update(chunk);
+      if (taken !== undefined) await taken;
       if (held !== undefined) yield held;
       held = chunk;
     }
@@ -42,7 +52,7 @@ export function verifyContent(expected: ContentAddress, subject = "content"): By
         hint: "the transfer broke or the stored file is cut; fetch it again",
       });
     }
-    const got = hasher.digest();
+    const got = await hasher.digest();
     if (got !== expected.digest) {
       throw new BytesError("ERR_CONTENT_DIGEST_MISMATCH", {
         message: `${subject} does not match its digest (expected ${expected.digest}, got ${got})`,
@@ -50,5 +60,5 @@ export function verifyContent(expected: ContentAddress, subject = "content"): By
       });
     }
     if (held !== undefined) yield held;
-  };
+  }
 }

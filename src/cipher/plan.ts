@@ -2,7 +2,7 @@ import { ctrShape, openSegments, openUntagged, sealCtr, segmentShape, tagSegment
 import { counterAt, loadEngine } from "./engine.ts";
 import { openChunks, openChunksShape, sealChunks, sealChunksShape, type ChunkSpan } from "./gcm-chunks.ts";
 import { deriveSegmentKey } from "./kdf.ts";
-import type { Digest } from "../bytes/index.ts";
+import { newHasher, type Digest, type DigestAlgorithm } from "../bytes/index.ts";
 import type { Engine } from "./names.ts";
 import { segmentLength } from "./sizes.ts";
 import type { BlockTransform, TransformShape } from "./transform.ts";
@@ -23,13 +23,15 @@ export type TransformPlan = { readonly engine: Engine } & (
     }
   /** Only into staging: the output is not verified before the end. */
   | { readonly kind: "open-untagged"; readonly layerKey: Uint8Array; readonly nonce: Uint8Array; readonly mac: Uint8Array }
+  /** No cipher: hashes its input and puts nothing out. */
+  | { readonly kind: "digest"; readonly algorithm: DigestAlgorithm }
 );
 
 /** What is known at the end, beyond the output: digests, the MAC and the segment tags of a sealed CTR layer. */
 export interface TransformResults {
   /** Digest of what a layer uncompresses to. */
   readonly uncompressed?: Digest | undefined;
-  /** Digest of the prefix and all output, where the runner was asked to hash it. */
+  /** Digest of the prefix and all output, where the runner was asked to hash it; of the input where the plan is to hash it. */
   readonly outputDigest?: Digest | undefined;
   readonly mac?: Uint8Array | undefined;
   readonly tags?: Uint8Array | undefined;
@@ -38,6 +40,8 @@ export interface TransformResults {
 export interface PlannedTransform extends BlockTransform {
   readonly results?: () => TransformResults;
 }
+
+const digestShape: TransformShape = { unit: 1, outputSize: () => 0 };
 
 /** How the input of a plan's transform is cut. */
 export function shapeOf(plan: TransformPlan): TransformShape {
@@ -51,6 +55,8 @@ export function shapeOf(plan: TransformPlan): TransformShape {
       return ctrShape;
     case "open-segments":
       return segmentShape(plan.blobSize);
+    case "digest":
+      return digestShape;
   }
 }
 
@@ -74,5 +80,16 @@ export async function buildTransform(plan: TransformPlan): Promise<PlannedTransf
     }
     case "open-untagged":
       return openUntagged(plan.layerKey, engine.ctrStream(plan.layerKey, plan.nonce), plan.mac);
+    case "digest":
+      return digestOnly(plan.algorithm);
   }
+}
+
+function digestOnly(algorithm: DigestAlgorithm): PlannedTransform {
+  const hasher = newHasher(algorithm);
+  const absorb = (input: Uint8Array): number => {
+    hasher.update(input);
+    return 0;
+  };
+  return { ...digestShape, transform: absorb, finish: absorb, results: () => ({ outputDigest: hasher.digest() }) };
 }

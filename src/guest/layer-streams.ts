@@ -1,10 +1,15 @@
 import { compose, verifyContent, type ByteStream } from "../bytes/index.ts";
+import { hashingFor, type CipherThreads } from "../cipher/index.ts";
 import type { OpenedLayer } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentReader } from "../store/index.ts";
+import type { InflateThread } from "./inflate-thread.ts";
 import type { LayerCache } from "./layer-cache.ts";
 import { ReadAhead, type ReadAheadSettings } from "./read-ahead.ts";
 import type { LayerSource } from "./unpack-image.ts";
+
+/** Below this a thread has hardly started when the layer is done. */
+const minThreadedSize = 8 * 1024 ** 2;
 
 export interface LayerStreamsRequest {
   readonly store: ContentReader;
@@ -12,6 +17,10 @@ export interface LayerStreamsRequest {
   /** Per layer what opens it; `undefined` for plain ones. */
   readonly opened: readonly (OpenedLayer | undefined)[];
   readonly cache?: LayerCache | undefined;
+  /** Where digests of large layers are computed; in the caller's thread unless told. */
+  readonly threads?: CipherThreads | undefined;
+  /** Where large decrypted layers are inflated. */
+  readonly inflater?: InflateThread | undefined;
   readonly readAhead?: ReadAheadSettings | undefined;
 }
 
@@ -46,6 +55,7 @@ export class LayerStreams {
     const { store } = this.#request;
     return {
       mediaType: opened.mediaType,
+      thread: layer.size < minThreadedSize ? undefined : this.#request.inflater,
       stream: await opened.open((range) => (range === undefined ? this.#stored(layer) : store.fetch(layer, { ...this.#options, range }))),
       descriptor: (address) => opened.plainDescriptor(address),
     };
@@ -57,11 +67,11 @@ export class LayerStreams {
 
   /** The stored form, verified. */
   async #stored(layer: Descriptor): Promise<ByteStream> {
-    const { store, cache } = this.#request;
+    const { store, cache, threads } = this.#request;
     if (cache === undefined || store.localPath(layer) !== undefined) {
       const ahead = this.#ahead.open(layer);
       if (ahead === undefined) return await store.fetch(layer, this.#options);
-      return compose(ahead, verifyContent(layer, `layer ${layer.digest} of ${store.name}`));
+      return compose(ahead, verifyContent(layer, `layer ${layer.digest} of ${store.name}`, hashingFor(threads, layer.size)));
     }
     if (cache.state(layer).kind === "whole") return cache.read(layer);
     return await cache.keep(layer, async (offset) => {

@@ -5,6 +5,7 @@ import { checkSealedLayer, isEncryptedLayer, openLayer, type OpenedLayer } from 
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions } from "../store/index.ts";
 import { admitImage, type AdmitRequest, type AdmittedImage } from "./admit.ts";
+import { InflateThread } from "./inflate-thread.ts";
 import { LayerCache } from "./layer-cache.ts";
 import { LayerStreams } from "./layer-streams.ts";
 import type { MeasurementSink } from "./measure.ts";
@@ -98,8 +99,8 @@ export async function pullImage(request: PullRequest, options: PullOptions = {})
   }
   const seal = request.seal === undefined ? undefined : await demandSeal({ store, verification: request.verification, image }, options);
   const sealed = output === "oci-encrypted" ? [] : opened.manifest.layers.filter(isEncryptedLayer);
-  // Deciphering and the hash of the plaintext have a thread of their own; this one hashes what comes and what is written.
-  const threads = new CipherThreads({ threads: 2, total: sealed.reduce((sum, { size }) => sum + size, 0) });
+  // One thread deciphers and hashes both sides of that, one inflates and hashes: this one receives and writes.
+  const threads = new CipherThreads({ threads: 1, total: sealed.reduce((sum, { size }) => sum + size, 0) });
   try {
     return await pullOpened({ request, image, opened, seal, threads }, options);
   } finally {
@@ -116,13 +117,17 @@ interface Opening {
 }
 
 async function pullOpened(opening: Opening, options: PullOptions): Promise<PullReport> {
-  const { request, image, opened, seal } = opening;
+  const { request, image, opened, seal, threads } = opening;
   const { store, output } = request;
   const layers = output === "oci-encrypted" ? [] : await openLayers(opening, options);
   const openings = opened.manifest.layers.map((layer, index) => openingOf(layer, layers[index], output));
   options.onEvent?.({ kind: "opened", layers: openings });
   const cache = request.layerCache === undefined ? undefined : new LayerCache(request.layerCache);
-  const streams = new LayerStreams({ store, layers: opened.manifest.layers, opened: layers, cache, readAhead: request.readAhead }, options);
+  const inflater = new InflateThread();
+  const streams = new LayerStreams(
+    { store, layers: opened.manifest.layers, opened: layers, cache, threads, inflater, readAhead: request.readAhead },
+    options,
+  );
   const name = request.name ?? store.name;
   const measurement = request.measure === undefined ? "not-asked-for" : "measured";
   const reportOf = (result: PullReport["result"]): PullReport => ({ source: name, image, layers: openings, measurement, result });
@@ -144,6 +149,7 @@ async function pullOpened(opening: Opening, options: PullOptions): Promise<PullR
     throw record === undefined ? error : cleanedUp(error, request.recordFile ?? "", () => record?.withdraw());
   } finally {
     await streams.close();
+    await inflater.close();
   }
 }
 

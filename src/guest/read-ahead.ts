@@ -12,7 +12,7 @@ export interface ReadAheadSettings {
   readonly requests?: number | undefined;
 }
 
-const defaults = { segmentBytes: 8 * 1024 ** 2, windowBytes: 32 * 1024 ** 2, requests: 6 } as const;
+const defaults = { segmentBytes: 8 * 1024 ** 2, windowBytes: 24 * 1024 ** 2, requests: 6 } as const;
 
 interface Segment {
   readonly layer: Descriptor;
