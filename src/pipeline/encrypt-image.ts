@@ -12,7 +12,7 @@ import { requireProfile, type LintProfile } from "./lint-image.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
 import { finishImage, takingBackOnFailure, type Destination } from "./finish.ts";
 import { rebuildImage } from "./rebuild.ts";
-import { chosenPositions, type LayerChoice } from "./select-layers.ts";
+import { chosenInEach, type LayerChoice } from "./select-layers.ts";
 import { transferSealed } from "./transfer-layer.ts";
 
 export interface EncryptRequest {
@@ -59,9 +59,14 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
       hint: "name at least one recipient with -r",
     });
   const tree = await readImageTree({ store: from, root, platforms: request.platforms }, options);
+  const images = imagesOf(tree);
+  const chosen = chosenInEach(
+    choice,
+    images.map((node) => ({ layers: node.manifest.layers, where: nameOf(request, node) })),
+  );
   const plans = new Map(
     await Promise.all(
-      imagesOf(tree).map(async (node) => [node.descriptor.digest, await planManifest(request, node, choice, options)] as const),
+      images.map(async (node, i) => [node.descriptor.digest, await planManifest(request, node, chosen[i] ?? new Set(), options)] as const),
     ),
   );
   if (![...plans.values()].some(({ positions }) => positions.size > 0)) {
@@ -131,10 +136,18 @@ interface ManifestPlan {
   report(results: readonly Descriptor[], request: EncryptRequest): readonly LayerReport[];
 }
 
-async function planManifest(request: EncryptRequest, node: ManifestNode, choice: LayerChoice, options: CallOptions): Promise<ManifestPlan> {
+function nameOf({ from }: EncryptRequest, node: ManifestNode): string {
+  return `${from.name} (${labelOf(node)})`;
+}
+
+async function planManifest(
+  request: EncryptRequest,
+  node: ManifestNode,
+  positions: ReadonlySet<number>,
+  options: CallOptions,
+): Promise<ManifestPlan> {
   const { manifest } = node;
-  const where = `${request.from.name} (${labelOf(node)})`;
-  const positions = chosenPositions(choice, manifest.layers, where);
+  const where = nameOf(request, node);
   for (const i of positions) await checkEncryptable(request, manifest.layers[i], `layer ${i} of ${where}`, options);
   const annotationBytes = positions.size * request.wrappers.reduce((sum, { schemes }) => sum + schemes.length, 0) * bytesPerRecipient;
   checkManifestSize(

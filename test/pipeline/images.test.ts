@@ -323,6 +323,32 @@ describe("layer choice", () => {
     );
     expect(() => parseLayerChoice(["first"])).toThrow(/not a layer/);
   });
+
+  it("by digest finds each platform's own layer in an index, and forgets no platform", async () => {
+    const platforms = await Promise.all(
+      ["amd64", "arm64"].map((architecture) =>
+        makeImage({
+          layers: ["base", "app"].map((name) => ({
+            entries: [{ kind: "file", path: name, content: Buffer.from(`${name} ${architecture}`) }],
+          })),
+          platform: { os: "linux", architecture },
+        }),
+      ),
+    );
+    const index = makeIndex({ images: platforms });
+    const from = await stored(index);
+    const digests: string[] = [];
+    for (const { descriptor } of platforms) digests.push((await readManifest(from, descriptor)).manifest.layers[1]?.digest ?? "");
+    const { to, root } = await encrypted(index, { layers: parseLayerChoice([digests.join(",")]) });
+    const { platforms: described } = await describeImage({ store: to, root });
+    expect(described.map(({ layers }) => layers.map(({ encryption }) => encryption !== undefined))).toEqual([
+      [false, true],
+      [false, true],
+    ]);
+    await expect(encrypted(index, { layers: parseLayerChoice([digests[0] ?? ""]) })).rejects.toThrow(/linux\/arm64.* would stay plain/);
+    const stranger = digestOf(Buffer.from("x"));
+    await expect(encrypted(index, { layers: parseLayerChoice([...digests, stranger]) })).rejects.toThrow(`no layer ${stranger}`);
+  });
 });
 
 it("keeps annotations that are not about encryption", async () => {
