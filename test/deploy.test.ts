@@ -139,6 +139,14 @@ describe("the Kubernetes manifests", () => {
     }
   });
 
+  it("name the service as its certificate does", () => {
+    const name = /`ociseal-kbs-tls` \|[^|]* for `([^`]+)`/.exec(text("docs/how-to/run-the-kbs.md"))?.[1];
+    expect(name).toBe("ociseal-kbs.ociseal.svc");
+    const urls = yamlFiles.flatMap((path) => readFileSync(path, "utf8").match(/https:\/\/ociseal-kbs[^\s"',]*/g) ?? []);
+    expect(urls.length).toBeGreaterThan(3);
+    for (const url of urls) expect(new URL(url).hostname).toBe(name);
+  });
+
   it("select pods that there are", () => {
     const labels = new Set(
       manifests.flatMap(({ document }) => having(document, "app.kubernetes.io/name")).map((tree) => tree["app.kubernetes.io/name"]),
