@@ -1,6 +1,6 @@
 import { exitCodeOf, ToolError, type ErrorCategory } from "../src/errors/index.ts";
 import { paint, type Shell } from "./shell.ts";
-import { printable } from "./table.ts";
+import { printable, wrapped } from "./table.ts";
 
 /** What `--json` prints instead of a result. */
 export interface FailureDocument {
@@ -92,9 +92,14 @@ export function printFailure(shell: Pick<Shell, "stdout" | "stderr" | "env">, js
     return;
   }
   const { code, message, hint, causes = [] } = document.error;
-  shell.stderr.write(`${paint(shell, "31", "error:")} ${message} [${code}]\n`);
-  for (const cause of causes) shell.stderr.write(`       ${cause}\n`);
-  if (hint !== undefined) shell.stderr.write(`${paint(shell, "36", "hint:")}  ${hint}\n`);
+  const width = shell.stderr.isTTY === true ? shell.stderr.columns : undefined;
+  const say = (label: string, colour: string, text: string): void => {
+    const lines = wrapped(`${label} ${text}`, width, "       ");
+    shell.stderr.write(`${paint(shell, colour, label.trimEnd())}${lines.slice(label.trimEnd().length)}\n`);
+  };
+  say("error:", "31", `${message} [${code}]`);
+  for (const cause of causes) shell.stderr.write(`${wrapped(`       ${cause}`, width, "       ")}\n`);
+  if (hint !== undefined) say("hint: ", "36", hint);
 }
 
 function failure(exitCode: number, error: FailureDocument["error"]): Failure {

@@ -8,7 +8,7 @@ import { readSmallFile } from "./files.ts";
 import { openListState, type ListState } from "./list-state.ts";
 import { logGroup } from "./log-group.ts";
 import type { Shell } from "./shell.ts";
-import { printable } from "./table.ts";
+import { counted, printable } from "./table.ts";
 
 /** Flags of commands that also work through a list. */
 export interface FromFileOptions {
@@ -101,7 +101,7 @@ export function parseList(text: string, name: string, { names, required }: LineS
     if (words.length === 0 || words[0]?.startsWith("#") === true) continue;
     if (words.length < required || words.length > names.length)
       throw usage(
-        `line ${index + 1} of ${name} has ${words.length} word(s)`,
+        `line ${index + 1} of ${name} has ${counted(words.length, "word")}`,
         `a line is ${names.map((part, i) => (i < required ? part : `[${part}]`)).join(" ")}`,
       );
     items.push({ line: index + 1, words });
@@ -166,9 +166,11 @@ async function report(shell: Shell, { items, worst }: Outcome): Promise<void> {
   const lines = items
     .filter(({ outcome }) => outcome === "failed")
     .map(({ line, arguments: words, error }) =>
-      printable(`failed  line ${line}: ${words.join(" ")}${error === undefined ? "" : `: ${error.message} [${error.code}]`}`),
+      printable(`failed  line ${line}: ${words.join(" ")}${error === undefined ? "" : `: ${error.message} [${error.code}]`}`).concat(
+        error?.hint === undefined ? "" : `\n        hint: ${printable(error.hint)}`,
+      ),
     );
-  const text = `${summary.total} image(s): ${summary.done} done, ${summary.doneBefore} done before, ${summary.failed} failed`;
+  const text = `${counted(summary.total, "image")}: ${summary.done} done, ${summary.doneBefore} done before, ${summary.failed} failed`;
   await shell.result([...lines, text].join("\n"), { summary, items });
   if (worst !== undefined) shell.exitWith(worst);
 }

@@ -35,6 +35,9 @@ const groups: readonly { readonly names: readonly string[]; readonly register: (
   { names: [], register: registerCompletion },
 ];
 
+/** A list of commands has their names alone: with arguments there is no room beside them for what they do. */
+const names = { subcommandTerm: (command: Command): string => command.name() };
+
 /** The whole command line as a tree; help, completion, man pages and the reference are made from it. */
 export function makeProgram(launcher: Launcher, settings: ProgramSettings): Command {
   const program = new Command("ociseal")
@@ -46,7 +49,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .showSuggestionAfterError(true)
     // A flag belongs to the command that it follows: `doctor containerd --kbs` is not doctor's own --kbs.
     .enablePositionalOptions()
-    .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false });
+    .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false, ...names });
   const named = groups.filter(({ names }) => names.includes(settings.command ?? ""));
   for (const { register } of named.length > 0 ? named : groups) register(program, launcher);
   configure(program);

@@ -24,6 +24,8 @@ export function observed(shell: Shell, store: ContentReader, onProgress: Progres
 }
 
 const lineEveryMs = 10_000;
+/** What is smaller than this (configurations, manifests) is there before a bar could be read. */
+const leastBar = 64 * 1024;
 
 /** Bars on a terminal, a line now and then elsewhere, NDJSON with `json`, silence with `--quiet` or `none`. */
 export async function showProgress(shell: Shell): Promise<Progress> {
@@ -97,13 +99,18 @@ async function bars(shell: Shell): Promise<Progress> {
     cliProgress.Presets.shades_classic,
   );
   const running = new Map<string, { readonly bar: ReturnType<typeof container.create>; startedAt: number; moved: number }>();
+  // The library prints such lines with its next drawing, and none with its last.
+  const waiting: string[] = [];
+  container.on("redraw-pre", () => waiting.splice(0).forEach((text) => container.log(text)));
   return {
     onProgress(event) {
       const { digest, size } = event.descriptor;
+      if (size < leastBar) return;
       switch (event.kind) {
         case "started": {
           const known = running.get(digest);
           if (known === undefined) {
+            if (running.size === 0) shell.linesAbove((text) => waiting.push(text));
             const bar = container.create(size, 0, { name: short(digest), done: "0 B", size: formatSize(size), rate: "-" });
             running.set(digest, { bar, startedAt: Date.now(), moved: 0 });
           } else {
@@ -134,7 +141,11 @@ async function bars(shell: Shell): Promise<Progress> {
           break;
       }
     },
-    stop: () => container.stop(),
+    stop: () => {
+      shell.linesAbove(undefined);
+      if (running.size > 0) container.stop();
+      for (const text of waiting.splice(0)) shell.stderr.write(text);
+    },
   };
 }
 

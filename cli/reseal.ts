@@ -14,6 +14,7 @@ import type { Shell } from "./shell.ts";
 import { requirementOf } from "./signing-settings.ts";
 import type { Source } from "./source-signatures.ts";
 import { readVersion } from "./version.ts";
+import { counted } from "./table.ts";
 
 /** Without these there is no statement to renew; guests that demand one refuse the new image as they should. */
 const none: ReadonlySet<string> = new Set(["ERR_SIGNATURE_MISSING", "ERR_SIGNATURE_REJECTED", "ERR_SEAL_ATTESTATION_UNVERIFIABLE"]);
@@ -91,6 +92,6 @@ export async function noteLeftBehind(shell: Shell, { store, root }: Pick<Source,
   const [signatures, rest] = [legacySignatures + bundles.length, others.length];
   if (signatures + rest > 0)
     shell.note(
-      `${signatures} signature(s) or attestation(s) and ${rest} other referrer(s) are of the old manifest and stay with it (--sign-key signs the new one)`,
+      `of the old manifest, and staying with it: ${counted(signatures, "signature or attestation", "signatures or attestations")}, ${counted(rest, "other referrer")} (--sign-key signs the new one)`,
     );
 }

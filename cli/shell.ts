@@ -29,11 +29,18 @@ export interface Shell {
   note(line: string): void;
   /** A line that `--quiet` does not silence. */
   warn(line: string): void;
+  /** Where lines go while something is drawn below them on the terminal; `undefined` when it no longer is. */
+  linesAbove(write: ((text: string) => void) | undefined): void;
 }
 
 export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env" | "signal" | "exitWith">, options: SharedOptions): Shell {
   const json = options.json === true;
   const quiet = options.quiet === true;
+  let above: ((text: string) => void) | undefined;
+  const line = (text: string): void => {
+    if (above === undefined) base.stderr.write(`${text}\n`);
+    else above(`${text}\n`);
+  };
   return {
     // Node.js opens a stream when it is asked for one, which takes longer than some commands.
     get stdin() {
@@ -50,10 +57,13 @@ export function makeShell(base: Pick<Shell, "stdin" | "stdout" | "stderr" | "env
     quiet,
     progress: options.progress ?? "auto",
     result: (text, document) => write(base.stdout, json ? `${JSON.stringify(document)}\n` : text === "" ? "" : `${text}\n`),
-    note: (line) => {
-      if (!quiet) base.stderr.write(`${line}\n`);
+    note: (text) => {
+      if (!quiet) line(text);
     },
-    warn: (line) => void base.stderr.write(`${paint(base, "33", "warning:")} ${line}\n`),
+    warn: (text) => line(`${paint(base, "33", "warning:")} ${text}`),
+    linesAbove: (write) => {
+      above = write;
+    },
   };
 }
 

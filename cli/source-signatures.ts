@@ -3,6 +3,7 @@ import { keepSourceSignatures, listCompanions, rebindReferrers, type BoundReferr
 import type { ContentStore } from "../src/store/index.ts";
 import { usage } from "./errors.ts";
 import type { Shell } from "./shell.ts";
+import { counted } from "./table.ts";
 
 /** What becomes of the source's signatures: they are of the plaintext digest and cannot be of the ciphertext's. */
 export interface SourceOptions {
@@ -42,11 +43,11 @@ export async function examineSource(shell: Shell, { store, name, root }: Source,
   const { legacySignatures, bundles, others } = await listCompanions(store, root, call);
   const count = legacySignatures + bundles.length;
   if (mode !== "keep" && count > 0)
-    shell.note(`${count} signature(s) of the source are left behind (--source-signatures keep copies them)`);
+    shell.note(`left behind: ${counted(count, "signature")} of the source (--source-signatures keep copies them)`);
   const follow = options.referrers === true;
   if (others.length > 0 && !follow)
     shell.note(
-      `${others.length} other referrer(s) of the source are left behind (--referrers takes them along): ${others.map(({ artifactType }) => artifactType).join(", ")}`,
+      `left behind: ${counted(others.length, "other referrer")} of the source (--referrers takes them along): ${others.map(({ artifactType }) => artifactType).join(", ")}`,
     );
   return {
     signatures,

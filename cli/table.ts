@@ -34,6 +34,27 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** A number with its noun: `1 layer`, `3 layers`. */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
+/**
+ * Lines that fit a terminal of this width, broken between words; what follows the first is indented. A word that is longer
+ * than a line, such as a digest, stays whole. Without a width nothing is broken.
+ */
+export function wrapped(text: string, width: number | undefined, indent = "  "): string {
+  if (width === undefined || text.length <= width) return text;
+  const [start = "", ...words] = text.trimStart().split(" ");
+  const lines = [text.slice(0, text.length - text.trimStart().length) + start];
+  for (const word of words) {
+    const longer = `${lines.at(-1) ?? ""} ${word}`;
+    if (longer.length <= width) lines.splice(-1, 1, longer);
+    else lines.push(`${indent}${word}`);
+  }
+  return lines.join("\n");
+}
+
 const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
 
 /** A size in bytes for people: `1.5 MiB`. */

@@ -11,6 +11,7 @@ import { showProgress } from "../progress.ts";
 import { openRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
 import { examineSource, type SourceOptions } from "../source-signatures.ts";
+import { counted } from "../table.ts";
 
 export interface EncryptOptions extends FromFileOptions, RegistryFlags, RecipientOptions, SourceOptions {
   readonly recipient?: readonly string[];
@@ -97,7 +98,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
     }
   });
   const keys = report.keys.map(({ uri, outcome, proof }) => `key ${uri}: ${outcome} (${proof})`);
-  const signed = report.signatures.length === 0 ? [] : [`signed ${report.signatures.length} manifest(s)`];
+  const signed = report.signatures.length === 0 ? [] : [`signed ${counted(report.signatures.length, "manifest")}`];
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination} is now ${report.result.digest}`;
   await shell.result([reportTable(report, shell.stdout.columns), ...keys, ...signed, last].join("\n"), report);
 };

@@ -1,8 +1,9 @@
+import { formatImageName } from "../../src/oci/index.ts";
 import { describeImage, type ImageDescription, type LayerDescription } from "../../src/pipeline/index.ts";
 import type { ToolError } from "../../src/errors/index.ts";
 import type { Action } from "../command.ts";
 import { withImages, type RegistryFlags } from "../images.ts";
-import { formatSize, formatTable, printable } from "../table.ts";
+import { counted, formatSize, formatTable, printable, wrapped } from "../table.ts";
 
 export const inspect: Action<RegistryFlags> = async (shell, [name = ""], options) => {
   const description = await withImages(shell, options, async (images) => {
@@ -14,6 +15,7 @@ export const inspect: Action<RegistryFlags> = async (shell, [name = ""], options
     const companions = tags.filter((tag) => tag.startsWith(`${fallbackTagOf(root.digest)}.`));
     return {
       ...described,
+      name: formatImageName(image.name),
       signatures: [
         ...companions.map((tag) => ({ kind: "tag", name: tag })),
         ...referrers.map(({ digest, artifactType }) => ({ kind: "referrer", name: artifactType ?? "unknown", digest })),
@@ -40,16 +42,16 @@ function textOf(description: Described, width: number | undefined): string {
     }
     if (clear !== undefined) {
       lines.push(
-        `readable by anyone: ${clear.env.length} environment variables, ${Object.keys(clear.labels).length} labels, ${clear.history.length} history lines, entrypoint ${printable(JSON.stringify([...clear.entrypoint, ...clear.cmd]))}`,
+        `readable by anyone: ${counted(clear.env.length, "environment variable")}, ${counted(Object.keys(clear.labels).length, "label")}, ${counted(clear.history.length, "history line")}, entrypoint ${printable(JSON.stringify([...clear.entrypoint, ...clear.cmd]))}`,
       );
     }
     lines.push("");
   }
-  if (attached.length > 0) lines.push(`attached: ${attached.length} attestation manifest(s)`);
+  if (attached.length > 0) lines.push(`attached: ${counted(attached.length, "attestation manifest")}`);
   lines.push(signatures.length === 0 ? "signatures: none found" : "signatures and referrers (not verified; see ociseal verify):");
   for (const { kind, name } of signatures) lines.push(`  ${kind} ${printable(name)}`);
   for (const warning of warnings) lines.push(`note: ${printable(warning)}`);
-  return lines.join("\n");
+  return lines.map((line) => (/^(opened|layer|readable|note)/.test(line) ? wrapped(line, width) : line)).join("\n");
 }
 
 function layerRow({ position, size, digest, encryption }: LayerDescription): readonly string[] {

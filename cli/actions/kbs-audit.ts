@@ -4,14 +4,14 @@ import type { Action } from "../command.ts";
 import { requireNumber } from "../images.ts";
 import { withAdmin, type KbsOptions } from "../kbs-connection.ts";
 import type { Shell } from "../shell.ts";
-import { printable } from "../table.ts";
+import { counted, printable } from "../table.ts";
 
 export const auditVerify: Action<KbsOptions> = async (shell, _args, options) => {
   const verdict = await withAdmin(shell, options, ({ audit }) => audit.verify({ signal: shell.signal }));
   const { records, checkpoints, break: broken } = verdict;
   await shell.result(
     broken === undefined
-      ? `the audit chain is intact: ${records} records, ${checkpoints} checkpoints`
+      ? `the audit chain is intact: ${counted(records, "record")}, ${counted(checkpoints, "checkpoint")}`
       : `the audit chain is broken at record ${broken.seq}: ${broken.message}`,
     verdict,
   );

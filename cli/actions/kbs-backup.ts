@@ -4,6 +4,7 @@ import { backupStore, openKbsConfig, parseKbsConfig, restoreStore, type SecretSt
 import type { Action } from "../command.ts";
 import { readSmallFile, writeStreamWhole } from "../files.ts";
 import type { Shell } from "../shell.ts";
+import { counted } from "../table.ts";
 
 interface StoreOptions {
   readonly config: string;
@@ -26,5 +27,5 @@ export const backup: Action<StoreOptions> = async (shell, [file = ""], options) 
 
 export const restore: Action<StoreOptions> = async (shell, [file = ""], options) => {
   const report = await withStore(shell, options, (store) => restoreStore(store, () => createReadStream(file)));
-  await shell.result(`restored ${report.records} records`, report);
+  await shell.result(`restored ${counted(report.records, "record")}`, report);
 };

@@ -10,6 +10,7 @@ import { observed, withProgress } from "../progress.ts";
 import type { Shell } from "../shell.ts";
 import { requirementOf } from "../signing-settings.ts";
 import { treeSettings, type TreeOptions } from "./unpack.ts";
+import { counted } from "../table.ts";
 
 interface PullFlags extends TreeOptions, KbsOptions {
   readonly policy?: string;
@@ -65,7 +66,7 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
             signal: shell.signal,
             onEvent: (event) => {
               if (event.kind === "admitted") shell.note(`admitted ${event.image.manifest.digest}: ${event.image.signature.basis}`);
-              if (event.kind === "opened") shell.note(`keys at hand for ${event.layers.length} layers`);
+              if (event.kind === "opened") shell.note(`keys at hand for ${counted(event.layers.length, "layer")}`);
             },
           },
         ),
@@ -74,7 +75,7 @@ export const pull: Action<PullFlags> = async (shell, [name = "", target = ""], o
       await keys?.close();
     }
   });
-  await shell.result(`${target} is ${report.image.manifest.digest} (${report.layers.length} layers)`, report);
+  await shell.result(`${target} is ${report.image.manifest.digest} (${counted(report.layers.length, "layer")})`, report);
 };
 
 function outputOf({ output, keepEncrypted = false }: PullFlags): PullOutput {

@@ -1,7 +1,7 @@
 import { collectStoredGarbage } from "../../src/registry-server/index.ts";
 import type { Action } from "../command.ts";
 import { parseDuration } from "../duration.ts";
-import { formatSize } from "../table.ts";
+import { counted, formatSize } from "../table.ts";
 
 interface Options {
   readonly storage: string;
@@ -22,7 +22,7 @@ export const registryGc: Action<Options> = async (shell, _args, { storage, grace
   const lines = repositories.flatMap(({ repository, manifests, blobs, bytes: size }) =>
     manifests.length + blobs.length === 0
       ? []
-      : [`${repository}: ${manifests.length} manifests and ${blobs.length} blobs, ${formatSize(size)}`],
+      : [`${repository}: ${counted(manifests.length, "manifest")} and ${counted(blobs.length, "blob")}, ${formatSize(size)}`],
   );
   for (const { repository, failure } of repositories) if (failure !== undefined) shell.warn(`${repository} was left as it is: ${failure}`);
   if (young > 0)

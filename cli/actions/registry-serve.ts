@@ -5,7 +5,7 @@ import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { parseListen, untilAborted } from "../listen.ts";
 import type { Shell } from "../shell.ts";
-import { formatSize } from "../table.ts";
+import { counted, formatSize } from "../table.ts";
 
 interface Options {
   readonly listen: string;
@@ -99,7 +99,7 @@ function collectOf(shell: Shell, { gcEvery, gcGrace, gcUntagged }: Options): Col
         if (failure !== undefined) shell.warn(`garbage collection left ${repository} as it is: ${failure}`);
         else if (manifests.length + blobs.length > 0)
           shell.note(
-            `garbage collection removed ${manifests.length} manifests and ${blobs.length} blobs of ${repository}, ${formatSize(bytes)}`,
+            `garbage collection removed ${counted(manifests.length, "manifest")} and ${counted(blobs.length, "blob")} of ${repository}, ${formatSize(bytes)}`,
           );
       }
     },

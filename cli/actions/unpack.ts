@@ -5,7 +5,7 @@ import { usage } from "../errors.ts";
 import { requireNumber, withImages, type RegistryFlags } from "../images.ts";
 import { observed, withProgress } from "../progress.ts";
 import type { Shell } from "../shell.ts";
-import { formatSize } from "../table.ts";
+import { counted, formatSize } from "../table.ts";
 
 export interface TreeOptions extends RegistryFlags {
   readonly output: string;
@@ -28,7 +28,10 @@ export const unpack: Action<TreeOptions> = async (shell, [name = "", target = ""
       ),
     );
   });
-  await shell.result(`${target}: ${report.entries} entries of ${report.layers} layers, ${formatSize(report.bytes)}`, report);
+  await shell.result(
+    `${target}: ${counted(report.entries, "entry", "entries")} of ${counted(report.layers, "layer")}, ${formatSize(report.bytes)}`,
+    report,
+  );
 };
 
 /** What `unpack` and `pull` share. */

@@ -5,6 +5,7 @@ import { textOf } from "./files.ts";
 import { codeOf, findingsOf, reasonOf, type Add, type Examination, type Patient } from "./finding.ts";
 import { examineProviders } from "./keyprovider.ts";
 import { readToml, tableOf } from "./toml.ts";
+import { counted } from "../table.ts";
 
 /**
  * What CRI-O opens images with: the keys of its folder, key providers in the environment of its unit; and the signature
@@ -87,7 +88,7 @@ async function examineKeys(add: Add, { root }: Patient, folder: string, keys: "n
     // CRI-O walks into sub-folders, and takes what is hidden too.
     const entries = (await readdir(path, { withFileTypes: true, recursive: true })).filter((entry) => !entry.isDirectory());
     if (entries.length === 0) return absent(`${folder} holds no key`, "put private keys there");
-    add("ok", "keys", `${folder} holds ${entries.length} file(s)`);
+    add("ok", "keys", `${folder} holds ${counted(entries.length, "file")}`);
     for (const entry of entries) {
       const file = join(entry.parentPath, entry.name);
       const name = file.slice(path.length).replace(/^\//, "");

@@ -3,7 +3,9 @@ import { describe, expect, it } from "vitest";
 import { logGroup } from "../../cli/log-group.ts";
 import { showProgress } from "../../cli/progress.ts";
 import { makeShell, paint, type ProgressMode, type Shell } from "../../cli/shell.ts";
-import { formatSize, formatTable, printable } from "../../cli/table.ts";
+import { printFailure } from "../../cli/failure.ts";
+import { makeProgram } from "../../cli/program.ts";
+import { counted, formatSize, formatTable, printable, wrapped } from "../../cli/table.ts";
 import type { CopyEvent } from "../../src/store/index.ts";
 
 const header = ["IMAGE", "LAYER", "DIGEST", "RECIPIENTS"];
@@ -32,6 +34,56 @@ describe("a table", () => {
     expect(printable("a\u001b[31mb\u202ec\n")).toBe("a\\u001b[31mb\\u202ec\\u000a");
     expect(formatTable(["A"], [["\u001b]0;title\u0007"]], 80)).not.toContain("\u001b");
     expect([0, 1023, 1536, 10 * 2 ** 20, 2 ** 50].map(formatSize)).toEqual(["0 B", "1023 B", "1.5 KiB", "10 MiB", "1024 TiB"]);
+  });
+});
+
+describe("a line of text", () => {
+  it("breaks between words on a terminal, its rest indented, and nowhere else", () => {
+    const text = "readable by anyone: 2 environment variables, 1 label";
+    expect(wrapped(text, 30)).toBe("readable by anyone: 2\n  environment variables, 1\n  label");
+    for (const width of [undefined, 52]) expect(wrapped(text, width)).toBe(text);
+    const digest = `sha256:${"ab".repeat(32)}`;
+    expect(wrapped(`it is ${digest} now`, 40)).toBe(`it is\n  ${digest}\n  now`);
+    expect(wrapped(`       ${digest} now`, 40, "       ")).toBe(`       ${digest}\n       now`);
+  });
+
+  it("counts one thing in the singular", () => {
+    expect([0, 1, 2].map((count) => counted(count, "layer"))).toEqual(["0 layers", "1 layer", "2 layers"]);
+    expect(counted(2, "entry", "entries")).toBe("2 entries");
+  });
+});
+
+describe("a failure", () => {
+  const error = {
+    code: "ERR_TEST",
+    message: "the layer does not match what its manifest says about it, neither in its size nor in its digest",
+    hint: "fetch it again from its source, and tell its owner if it stays so",
+    causes: ["a cause that is so long that it does not fit into a line of this terminal either, so it is broken"],
+  };
+  const printed = (tty: boolean, env: Record<string, string>): string => {
+    const { shell, written } = shellWith({ tty, env });
+    printFailure(shell, false, { exitCode: 6, document: { error } });
+    return written();
+  };
+
+  it("fits the terminal, in colour or without", () => {
+    const text = printed(true, { NO_COLOR: "1" });
+    expect(widest(text), text).toBeLessThanOrEqual(80);
+    expect(text).toMatch(/^error: the layer .*\n {7}\S.*\n {7}a cause .*\n {7}\S.*\nhint: {2}fetch it again [^\n]*\n$/);
+    expect(printed(true, {}).replaceAll(/\u001b\[\d+m/gu, "")).toBe(text);
+  });
+
+  it("is a line for the fact and one for the advice elsewhere", () => {
+    const lines = [`error: ${error.message} [ERR_TEST]`, `       ${error.causes[0]}`, `hint:  ${error.hint}`, ""];
+    expect(printed(false, {})).toBe(lines.join("\n"));
+  });
+});
+
+describe("the list of commands", () => {
+  it("fits a terminal of 80 columns", () => {
+    const help = makeProgram({ launch: () => async () => undefined }, { json: false, width: 80 }).helpInformation();
+    expect(widest(help), help).toBeLessThanOrEqual(80);
+    expect(help).toMatch(/^ {2}encrypt +encrypt an image's layers/m);
   });
 });
 
@@ -81,6 +133,34 @@ describe("progress", () => {
     expect(lines.map((line) => (JSON.parse(line) as { kind: string }).kind)).toEqual(["started", "moved", "finished"]);
     expect(await shown({ quiet: true })).toBe("");
     expect(await shown({ progress: "none" })).toBe("");
+  });
+});
+
+describe("bars", () => {
+  const big = { ...descriptor, size: 1 << 20 };
+  const written = async (work: (shell: Shell, onProgress: (event: CopyEvent) => void) => void): Promise<string> => {
+    const { shell, written: text } = shellWith({ tty: true });
+    const progress = await showProgress(shell);
+    work(shell, progress.onProgress);
+    progress.stop();
+    shell.note("after");
+    return text().replaceAll(/\u001b\[[?\d;]*[A-Za-z]/gu, "<>");
+  };
+
+  it("are for layers, not for the small parts of an image, and leave no empty line", async () => {
+    expect(await written((_, onProgress) => events.forEach(onProgress))).toBe("after\n");
+  });
+
+  it("let lines through above or below, never into the middle of one", async () => {
+    const text = await written((shell, onProgress) => {
+      onProgress({ kind: "started", descriptor: big } as CopyEvent);
+      shell.note("keys at hand");
+      shell.warn("careful");
+      onProgress({ kind: "moved", descriptor: big, size: 1 << 20 } as CopyEvent);
+    });
+    expect(text).toContain("100% 1.0 MiB/1.0 MiB");
+    const lines = text.split(/[\n\r]/).map((line) => line.replaceAll("<>", "").trimEnd());
+    expect(lines).toEqual(expect.arrayContaining(["keys at hand", "warning: careful", "after"]));
   });
 });
 
