@@ -5,11 +5,12 @@ import {
   checkEncryptionMark,
   describeEncryption,
   isEncryptedLayer,
+  isSealableMediaType,
   openLayer,
   type OpenedLayer,
   type OpenRequest,
 } from "../layer/index.ts";
-import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
+import { mediaTypes, type Descriptor, type ImageManifest, type Platform } from "../oci/index.ts";
 import { readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { carryLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
@@ -69,7 +70,10 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
 
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const { manifest } = node;
-    if (!manifest.layers.some(isEncryptedLayer)) return undefined;
+    const isPlain = !manifest.layers.some(isEncryptedLayer);
+    if (isPlain) reports.push(...reportOf(node, manifest.layers));
+    // An artifact has no layers of an image that could be ciphertext without its marks.
+    if (isPlain && !isImage(manifest)) return undefined;
     const { config } = await readConfig(from, manifest.config, { signal });
     const diffIds = config.rootfs.diff_ids;
     if (diffIds.length !== manifest.layers.length) {
@@ -98,6 +102,7 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
         transferOpened(transfer, { layer, opened: key, checkDiffId: (got) => compareDiffId(diffId, got, where) }, { signal }),
       );
     });
+    if (isPlain) return undefined;
     reports.push(...reportOf(node, layers));
     return { ...manifest, layers };
   };
@@ -111,6 +116,11 @@ export async function decryptImage(request: DecryptRequest, options: CallOptions
   } finally {
     await threads.close();
   }
+}
+
+function isImage({ config, layers }: ImageManifest): boolean {
+  const isConfig = config.mediaType === mediaTypes.config || config.mediaType === mediaTypes.dockerConfig;
+  return isConfig && layers.every(({ mediaType }) => isSealableMediaType(mediaType));
 }
 
 /** Layers that stand in several manifests count once. */

@@ -1,5 +1,12 @@
 import type { KeyUnwrapper, KeyWrapper, RecipientDescription } from "../keywrap/index.ts";
-import { describeEncryption, isEncryptedLayer, replacePackets, rewrapLayer, type PacketReplacer } from "../layer/index.ts";
+import {
+  checkEncryptionMark,
+  describeEncryption,
+  isEncryptedLayer,
+  replacePackets,
+  rewrapLayer,
+  type PacketReplacer,
+} from "../layer/index.ts";
 import type { Descriptor, ImageManifest, Platform } from "../oci/index.ts";
 import { observeReader, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
 import { carryLayer } from "./carry-layer.ts";
@@ -36,20 +43,20 @@ export interface RewrapReport extends ImageReport {
  * Changes who can open an image, without touching a layer: only manifests are written anew. Within one repository or
  * layout no blob moves at all.
  *
- * Throws `ERR_NOT_ENCRYPTED`, `ERR_LAYER_NO_RECIPIENT`, `ERR_LAYER_RECIPIENT_NOT_FOUND`, and what the keys throw.
+ * Throws `ERR_NOT_ENCRYPTED`, `ERR_LAYER_MARK_MISSING`, `ERR_LAYER_NO_RECIPIENT`, `ERR_LAYER_RECIPIENT_NOT_FOUND`, and what the keys throw.
  */
 export async function rewrapImage(request: RewrapImageRequest, options: CallOptions = {}): Promise<RewrapReport> {
   const { from, root, to, unwrappers, add, remove, onProgress } = request;
   const tree = await readImageTree({ store: from, root, platforms: request.platforms }, options);
   const removed = new Map<string, RecipientDescription>();
-  const rewritten = new Map<string, { readonly layers: readonly Descriptor[]; readonly reports: readonly LayerReport[] }>();
+  const rewritten = new Map<string, readonly Descriptor[]>();
+  const reports: LayerReport[] = [];
   for (const node of imagesOf(tree)) {
-    if (!node.manifest.layers.some(isEncryptedLayer)) continue;
     const layers: Descriptor[] = [];
-    const reports: LayerReport[] = [];
     for (const [position, layer] of node.manifest.layers.entries()) {
       const common = { image: labelOf(node), position, source: addressOf(layer), result: addressOf(layer) };
       if (!isEncryptedLayer(layer)) {
+        checkEncryptionMark(layer);
         layers.push(layer);
         reports.push({ ...common, outcome: "kept", reason: "not encrypted" });
         continue;
@@ -70,7 +77,7 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
       layers.push(done.layer);
       reports.push({ ...common, outcome: "rewrapped", recipients: done.recipients.map(({ scheme, id }) => `${scheme}:${id ?? "?"}`) });
     }
-    rewritten.set(node.descriptor.digest, { layers, reports });
+    if (node.manifest.layers.some(isEncryptedLayer)) rewritten.set(node.descriptor.digest, layers);
   }
   if (rewritten.size === 0) {
     throw new PipelineError("ERR_NOT_ENCRYPTED", {
@@ -78,17 +85,16 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
       hint: "encrypt it with ociseal encrypt",
     });
   }
-  const reports = [...rewritten.values()].flatMap((entry) => entry.reports);
   if (request.mode === "plan")
     return { source: addressOf(root), result: addressOf(root), layers: reports, removed: [...removed.values()], dryRun: true };
 
   const carried = { from: onProgress === undefined ? from : observeReader(from, onProgress), to: to.store };
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
-    const found = rewritten.get(node.descriptor.digest);
-    if (found === undefined) return undefined;
+    const layers = rewritten.get(node.descriptor.digest);
+    if (layers === undefined) return undefined;
     // In the same repository every blob is there already, so nothing is even asked for.
-    if (to.store !== from) for (const blob of [node.manifest.config, ...found.layers]) await carryLayer(carried, blob, options);
-    return { ...node.manifest, layers: found.layers };
+    if (to.store !== from) for (const blob of [node.manifest.config, ...layers]) await carryLayer(carried, blob, options);
+    return { ...node.manifest, layers };
   };
   const result = await rebuildImage({ from, to: to.store, tree, rewrite, onProgress }, options);
   await finishImage(to, result, reports, options);
