@@ -34,6 +34,8 @@ export interface UnverifiedJws {
   readonly kid: string | undefined;
   /** The payload when the signature is the key's, by the key's own algorithm; `undefined` when it is not. */
   verify(key: Pick<SigningKey, "algorithm" | "publicKey">): Readonly<Record<string, unknown>> | undefined;
+  /** The payload of a token that the caller knows, bit for bit, to have been signed in this process. */
+  payloadSignedHere(): Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -64,6 +66,7 @@ export function openCompact(token: string): UnverifiedJws | undefined {
           : verify(null, bytes, key.publicKey, signed);
       return good ? ownPayload(body) : undefined;
     },
+    payloadSignedHere: () => ownPayload(body),
   };
 }
 
