@@ -40,7 +40,11 @@ function isArray(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value);
 }
 
+/** Nothing to escape, as nearly always. */
+const plain = /^[ !#-[\]-~]*$/;
+
 function writeString(text: string): string {
+  if (plain.test(text)) return `"${text}"`;
   if (!text.isWellFormed()) throw malformed("holds a lone surrogate");
   return JSON.stringify(text);
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { AttestationError } from "../errors.ts";
 import type { TeeName } from "../tee.ts";
 import { canonicalJson, type JsonObject, type JsonValue } from "./json.ts";
@@ -66,7 +66,7 @@ export function runtimeDataDigest(data: RuntimeData, version: RuntimeDataVersion
 
 /** SHA-384 over the canonical JSON of any value: what the additional devices bind. */
 export function jsonDigest(value: JsonValue): Buffer {
-  return createHash("sha384").update(canonicalJson(value)).digest();
+  return hash("sha384", canonicalJson(value), "buffer");
 }
 
 /** Sizes of the report data field, in bytes. The sample TEE carries the digest as it is. */

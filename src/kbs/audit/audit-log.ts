@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { parseRecordLine } from "./parse-line.ts";
-import { firstPrev, hashOf, type AuditEntry, type AuditHead, type AuditRecord } from "./record.ts";
+import { firstPrev, sealedRecord, type AuditEntry, type AuditHead, type AuditRecord } from "./record.ts";
 
 export interface AuditLogOptions {
   readonly directory: string;
@@ -127,15 +127,17 @@ export class AuditLog {
   async #write(entries: readonly AuditEntry[], then: "checkpoint" | "no-checkpoint" | "opening-checkpoint"): Promise<void> {
     const now = this.#options.now();
     const records: AuditRecord[] = [];
+    let lines = "";
     let head = this.#head;
     const add = (entry: AuditEntry): void => {
-      const record = chained(entry, head, now);
+      const { record, line } = chained(entry, head, now);
       records.push(record);
+      lines += line;
       head = { chain: record.chain, seq: record.seq, hash: record.hash };
     };
     for (const entry of entries) add(entry);
     if (then !== "no-checkpoint") add(checkpointEntry(this.#options.sign(head, now)));
-    await this.#flush(records);
+    await this.#flush(lines);
     this.#head = head;
     this.#sinceCheckpoint = then !== "no-checkpoint" ? 0 : this.#sinceCheckpoint + entries.length;
     if (then !== "no-checkpoint") await this.#options.keepHead(head);
@@ -145,8 +147,8 @@ export class AuditLog {
     if (full && then !== "opening-checkpoint") await this.#rotate(now);
   }
 
-  async #flush(records: readonly AuditRecord[]): Promise<void> {
-    const bytes = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(""), "utf8");
+  async #flush(lines: string): Promise<void> {
+    const bytes = Buffer.from(lines, "utf8");
     try {
       // A few records go into the kernel's memory in less time than a hand-over to another thread takes; the disk is waited for.
       for (let written = 0; written < bytes.length;) written += writeSync(this.#file.fd, bytes, written);
@@ -177,9 +179,8 @@ export class AuditLog {
   }
 }
 
-function chained(entry: AuditEntry, head: AuditHead, now: Date): AuditRecord {
-  const record = { chain: head.chain, seq: head.seq + 1, time: now.toISOString(), ...entry, prev: head.hash };
-  return { ...record, hash: hashOf(record) };
+function chained(entry: AuditEntry, head: AuditHead, now: Date): { readonly record: AuditRecord; readonly line: string } {
+  return sealedRecord({ chain: head.chain, seq: head.seq + 1, time: now.toISOString(), ...entry, prev: head.hash });
 }
 
 function checkpointEntry(checkpoint: string): AuditEntry {

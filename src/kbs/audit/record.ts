@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { canonicalJson, type JsonObject } from "../../attestation/index.ts";
 
 /** What is written about one act; every member is public knowledge for an auditor, none is a secret. */
@@ -47,9 +47,27 @@ export const firstPrev = "0".repeat(64);
 
 /** The hash of a record without its `hash`. Source: RFC 8785 for the canonical form. */
 export function hashOf(record: Omit<AuditRecord, "hash">): string {
-  const members: Record<string, JsonObject[string]> = {};
-  for (const [name, value] of Object.entries(record)) if (value !== undefined) members[name] = value as JsonObject[string];
-  return createHash("sha256").update(record.prev, "hex").update(canonicalJson(members), "utf8").digest("hex");
+  return hashOfText(canonicalText(record), record.prev);
+}
+
+/** A record with its hash, and its line in the log: the very text that is hashed, with the hash behind it. */
+export function sealedRecord(record: Omit<AuditRecord, "hash">): { readonly record: AuditRecord; readonly line: string } {
+  const text = canonicalText(record);
+  const sum = hashOfText(text, record.prev);
+  return { record: { ...record, hash: sum }, line: `${text.slice(0, -1)},"hash":"${sum}"}\n` };
+}
+
+function canonicalText(record: Omit<AuditRecord, "hash">): string {
+  // Members that are undefined are left out, as in the line.
+  return canonicalJson(record as unknown as JsonObject);
+}
+
+function hashOfText(text: string, prev: string): string {
+  const former = prev.length / 2;
+  const bytes = Buffer.allocUnsafe(former + Buffer.byteLength(text));
+  bytes.write(prev, "hex");
+  bytes.write(text, former, "utf8");
+  return hash("sha256", bytes, "hex");
 }
 
 /** Where a chain stands. */

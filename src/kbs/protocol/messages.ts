@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { parseJson } from "../../bytes/index.ts";
 import { KbsError } from "../errors.ts";
 import { protocolVersions, type ProtocolVersion } from "./runtime-data.ts";
@@ -159,7 +159,7 @@ export function isProtocolVersion(text: string): text is ProtocolVersion {
 
 /** SHA-256 of the evidence as it was judged, for audit records. */
 export function digestOfEvidence(body: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(body).digest("hex")}`;
+  return `sha256:${hash("sha256", body, "hex")}`;
 }
 
 function refused(message: string): KbsError {

@@ -39,10 +39,17 @@ export function jsonReply(value: unknown, headers: OutgoingHttpHeaders = {}): Re
   return { status: 200, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(value) };
 }
 
+const bearerScheme = /^Bearer +/i;
+/** Source: RFC 6750 section 2.1, `b64token`. */
+const bearerToken = /^[A-Za-z0-9._~+/-]+=*$/;
+
 /** The token of an `Authorization: Bearer` header. */
 export function bearerOf(call: Call): string | undefined {
-  const match = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(call.headers.authorization ?? "");
-  return match?.[1];
+  const text = call.headers.authorization ?? "";
+  const scheme = bearerScheme.exec(text)?.[0];
+  if (scheme === undefined) return undefined;
+  const token = text.slice(scheme.length);
+  return bearerToken.test(token) ? token : undefined;
 }
 
 /** The value of a cookie. */

@@ -153,9 +153,8 @@ async function serveOne(
   });
   // Latin-1 of what is ASCII is the same bytes, and written several times as fast.
   const encoding = typeof body === "string" && body.length === responseBytes ? "latin1" : "utf8";
-  response.end(body, encoding, () => {
-    if (unread && !socket.destroyed) socket.destroySoon();
-  });
+  response.end(body, encoding);
+  if (unread) response.once("finish", () => void (socket.destroyed || socket.destroySoon()));
   server.observe({
     call,
     status: reply.status,
