@@ -143,6 +143,28 @@ describe.skipIf(missingKubernetes("kubectl"))("the service of deploy/kubernetes-
     for (const text of sealed) expect(text).not.toContain("what the guest wants");
   });
 
+  it("is backed up while it runs, and whole when it is restored beside itself", async () => {
+    const at = (config: string, ...args: string[]): Promise<Outcome> =>
+      ociseal(["kbs", ...args, "--config", config], {
+        cwd: folder,
+        env: { KUBERNETES_SERVICE_HOST: "127.0.0.1", KUBERNETES_SERVICE_PORT: String(cluster.port) },
+      });
+    expect(await at("one.toml", "backup", "kbs.backup")).toMatchObject({ status: 0 });
+    const text = (await readFile(join(folder, "one.toml"), "utf8")).replace(`${folder}/lib/one`, `${folder}/lib/restored`);
+    await writeFile(join(folder, "restored.toml"), text.replace('kind = "kubernetes"', 'kind = "kubernetes"\ninstance = "restored"'));
+    expect(await at("restored.toml", "restore", "kbs.backup")).toMatchObject({ status: 0 });
+    expect(await at("restored.toml", "restore", "kbs.backup")).not.toMatchObject({ status: 0 });
+    services.push(await serve("restored"));
+    expect(await fetchAsGuest("kbs:///default/image-key/both", 2)).toBe("what the guest wants");
+    expect(await ok("operator", "key list --json", 2)).toBe(await ok("operator", "key list --json"));
+  });
+
+  it("seals every record anew under a new key", async () => {
+    await ok("operator", "system rotate-encryption-key");
+    expect(await fetchAsGuest("kbs:///default/image-key/both", 1)).toBe("what the guest wants");
+    await ok("operator", "audit verify");
+  });
+
   it("goes on with the token that the kubelet renewed, and after the API server was away", async () => {
     await projectToken();
     expect(await fetchAsGuest("kbs:///default/image-key/one")).toBe("what the guest wants");
