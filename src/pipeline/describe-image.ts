@@ -2,6 +2,7 @@ import { checkEncryptionMark, describeEncryption, type EncryptionDescription } f
 import { formatPlatform, isManifestMediaType, type Descriptor, type ImageConfig } from "../oci/index.ts";
 import { readConfig, type CallOptions, type ContentStore } from "../store/index.ts";
 import { ToolError } from "../errors/index.ts";
+import { buildHistoryOf } from "./build-history.ts";
 import { imagesOf, labelOf, readImageTree, type ImageNode, type ManifestNode } from "./image-tree.ts";
 import { addressOf, type LayerAddress } from "./layer-report.ts";
 
@@ -21,6 +22,8 @@ export interface ClearContent {
   readonly cmd: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly history: readonly string[];
+  /** Members of the configuration that tell how it was built: `history`, and those of docker and BuildKit. */
+  readonly buildRecords: readonly string[];
   readonly diffIds: readonly string[];
 }
 
@@ -55,7 +58,7 @@ export async function describeImage(
   for (const node of imagesOf(tree)) {
     const config = await configOf(store, node, options);
     platforms.push({
-      image: config === undefined || node.platform !== undefined ? labelOf(node) : formatPlatform(config),
+      image: config === undefined || node.platform !== undefined ? labelOf(node) : formatPlatform(config.config),
       manifest: addressOf(node.descriptor),
       layers: node.manifest.layers.map(describeLayer),
       clear: config === undefined ? undefined : clearOf(config),
@@ -82,18 +85,24 @@ function describeLayer(layer: Descriptor, position: number): LayerDescription {
   return { position, ...addressOf(layer) };
 }
 
-async function configOf(store: ContentStore, node: ManifestNode, options: CallOptions): Promise<ImageConfig | undefined> {
-  if (!/image\.config|container\.image/.test(node.manifest.config.mediaType)) return undefined;
-  return (await readConfig(store, node.manifest.config, options)).config;
+interface ReadConfig {
+  readonly bytes: Buffer;
+  readonly config: ImageConfig;
 }
 
-function clearOf({ config = {}, history = [], rootfs }: ImageConfig): ClearContent {
+async function configOf(store: ContentStore, node: ManifestNode, options: CallOptions): Promise<ReadConfig | undefined> {
+  if (!/image\.config|container\.image/.test(node.manifest.config.mediaType)) return undefined;
+  return readConfig(store, node.manifest.config, options);
+}
+
+function clearOf({ bytes, config: { config = {}, history = [], rootfs } }: ReadConfig): ClearContent {
   return {
     env: config.Env ?? [],
     entrypoint: config.Entrypoint ?? [],
     cmd: config.Cmd ?? [],
     labels: config.Labels ?? {},
     history: history.flatMap(({ created_by }) => created_by ?? []),
+    buildRecords: buildHistoryOf(bytes),
     diffIds: rootfs.diff_ids,
   };
 }
@@ -120,7 +129,8 @@ function warningsOf(platforms: readonly PlatformDescription[], attached: number)
     const encrypted = layers.filter(({ encryption }) => encryption !== undefined).length;
     if (encrypted > 0 && encrypted < layers.length) warnings.add(`${layers.length - encrypted} of ${layers.length} layers are plain`);
     if (clear === undefined || encrypted === 0) continue;
-    if (clear.history.length > 0) warnings.add("the build history is readable by anyone (encrypt with --strip-history)");
+    if (clear.buildRecords.length > 0)
+      warnings.add(`the build history is readable by anyone: ${clear.buildRecords.join(", ")} (encrypt with --strip-history)`);
     const telling = clear.env.map((entry) => entry.split("=")[0] ?? "").filter((name) => secretName.test(name));
     if (telling.length > 0) warnings.add(`environment variables that sound secret are readable by anyone: ${telling.join(", ")}`);
     warnings.add("names of files stay secret; sizes, layer count, environment, labels and diffIDs are readable by anyone");

@@ -3,7 +3,8 @@ import type { KeyWrapper } from "../keywrap/index.ts";
 import { isEncryptedLayer, isSealableMediaType } from "../layer/index.ts";
 import { checkManifestSize, mediaTypes, type Descriptor, type ImageManifest, type Platform } from "../oci/index.ts";
 import { bytesStream, readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
-import { digestOf, parseJson } from "../bytes/index.ts";
+import { digestOf } from "../bytes/index.ts";
+import { withoutBuildHistory } from "./build-history.ts";
 import { carryLayer, isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
@@ -203,8 +204,7 @@ async function writeConfig(request: EncryptRequest, config: Descriptor, options:
     return { ...config, mediaType };
   }
   const { bytes } = await readConfig(from, config, options);
-  const { history: _history, ...rest } = parseJson(bytes, { maxBytes: bytes.length }) as Record<string, unknown>;
-  const stripped = Buffer.from(JSON.stringify(rest));
+  const stripped = withoutBuildHistory(bytes);
   const { data: _data, ...others } = config;
   const target = { ...others, mediaType, digest: digestOf(stripped), size: stripped.length };
   await to.store.push(target, async () => bytesStream(stripped), options);

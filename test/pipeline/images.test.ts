@@ -14,7 +14,7 @@ import {
   readLayer,
   type EncryptRequest,
 } from "../../src/pipeline/index.ts";
-import { memoryStore, readManifest } from "../../src/store/index.ts";
+import { bytesStream, memoryStore, readConfig, readManifest } from "../../src/store/index.ts";
 import { alice, changed, codeOf, encrypted, layered, open, stored } from "./sealed-images.ts";
 
 describe("encrypting an image", () => {
@@ -78,12 +78,33 @@ describe("encrypting an image", () => {
     }
   });
 
-  it("removes the history on request", async () => {
+  it("removes the history on request, with what docker and BuildKit write of it elsewhere", async () => {
     const image = await layered("a");
-    const { to, root } = await encrypted(image, { history: "strip" });
-    const { platforms } = await describeImage({ store: to, root });
-    expect(platforms[0]?.clear?.history).toEqual([]);
-    expect((await open(to, root)).result.digest).not.toBe(image.descriptor.digest);
+    const from = await stored(image);
+    const { manifest } = await readManifest(from, image.descriptor);
+    const { bytes } = await readConfig(from, manifest.config);
+    const config = Buffer.from(
+      JSON.stringify({
+        ...(JSON.parse(bytes.toString()) as object),
+        container_config: { Cmd: ["/bin/sh", "-c", "#(nop) secret step"] },
+        "moby.buildkit.buildinfo.v1": Buffer.from("secret step").toString("base64"),
+      }),
+    );
+    const target = { ...manifest.config, digest: digestOf(config), size: config.length };
+    await from.push(target, async () => bytesStream(config));
+    const root = await changed(from, image.descriptor, (m) => ({ ...m, config: target }));
+    const records = ["history", "container_config", "moby.buildkit.buildinfo.v1"];
+    const [before] = (await describeImage({ store: from, root })).platforms;
+    expect(before?.clear?.buildRecords).toEqual(records);
+    const to = memoryStore();
+    const request = { from, root, cipher: "AES_256_GCM_C2SP_CHUNKED_V1", wrappers: [alice.wrapper] } as const;
+    const kept = await encryptImage({ ...request, to: { store: to, reference: "kept" } });
+    expect((await describeImage({ store: to, root: kept.result })).warnings.join("\n")).toContain(records.join(", "));
+    const { result } = await encryptImage({ ...request, to: { store: to, reference: "stripped" }, history: "strip" });
+    const { platforms, warnings } = await describeImage({ store: to, root: result });
+    expect(platforms[0]?.clear).toMatchObject({ history: [], buildRecords: [], env: ["API_TOKEN=x"] });
+    expect(warnings.join("\n")).not.toContain("--strip-history");
+    expect((await open(to, result)).result.digest).not.toBe(root.digest);
   });
 
   it.each([
