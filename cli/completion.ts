@@ -7,8 +7,8 @@ export type CompletionShell = (typeof completionShells)[number];
 export type ValueKind = { readonly kind: "choices"; readonly choices: readonly string[] } | { readonly kind: "folder" | "file" | "text" };
 
 const fileValues: ReadonlySet<string> = new Set(["file", "path", "list", "keyfile", "key", "prefix", "recipient"]);
-const word = String.raw`[a-z0-9][a-z0-9-]*(?: \([a-z]+\))?`;
-const choiceGrammar = new RegExp(`^((?:${word}, )*${word}) or (${word})(?=$|[;,.])`);
+const word = String.raw`[A-Za-z0-9][A-Za-z0-9_-]*(?: \([^()]*\))?`;
+const choiceGrammar = new RegExp(`^((?:${word}, )*${word}) or (${word})(?=$|[:;,.])`);
 
 /**
  * Reads from a flag's description what its value may be: those that take one of a few words begin with them,

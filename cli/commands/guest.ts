@@ -19,7 +19,7 @@ export function registerGuest(program: Command, launcher: Launcher): void {
     .option("--output <kind>", "rootfs, bundle, oci or overlay", "rootfs")
     .option("--platform <platform>", "os/arch[/variant]; the host's unless told")
     .option("--rootless", "map all ownership to the caller")
-    .option("--specials <mode>", "require or skip devices and extended attributes that cannot be made")
+    .option("--specials <mode>", "require or skip: devices and extended attributes that cannot be made")
     .option("--keep-encrypted", "with --output oci: keep the layers encrypted")
     .option("--layer-cache <dir>", "keep verified layers here for the next pull")
     .option("--record <file>", "write what was pulled, verified and by which policy")
@@ -38,7 +38,7 @@ Examples:
     .option("--output <kind>", "rootfs or bundle", "rootfs")
     .option("--platform <platform>", "os/arch[/variant]; the host's unless told")
     .option("--rootless", "map all ownership to the caller")
-    .option("--specials <mode>", "require or skip devices and extended attributes that cannot be made")
+    .option("--specials <mode>", "require or skip: devices and extended attributes that cannot be made")
     .addHelpText(
       "after",
       "\nExamples:\n  ociseal unpack oci:alpine ./rootfs\n  ociseal unpack --output bundle oci-archive:app.tar ./bundle && crun run -b ./bundle app",

@@ -8,7 +8,7 @@ export function registerKey(program: Command, launcher: Launcher): void {
     .description("make a key: cosign, rsa, ec, ed25519 or kek; writes PREFIX.key and PREFIX.pub")
     .requiredOption("--out <prefix>", "where to write")
     .option("--bits <n>", "rsa: modulus length", parseCount)
-    .option("--curve <name>", "ec: P-256, P-384 or P-521")
+    .option("--curve <name>", "P-256, P-384 or P-521, for ec")
     .addHelpText(
       "after",
       "\nThe password of a cosign key comes from COSIGN_PASSWORD or a prompt.\n\nExamples:\n  ociseal key generate cosign --out cosign\n  ociseal key generate ec --curve P-384 --out team",

@@ -124,6 +124,10 @@ describe("shell completion", () => {
   it("reads choices from descriptions, and takes other sentences for no choice", () => {
     const kind = (description: string, value = "mode") => valueKind({ value, description });
     expect(kind("auto, bar, plain, json or none")).toMatchObject({ choices: ["auto", "bar", "plain", "json", "none"] });
+    expect(kind("both, legacy (.sig tag) or bundle (referrer)")).toMatchObject({ choices: ["both", "legacy", "bundle"] });
+    expect(kind("keep, drop or require: what becomes of it")).toMatchObject({ choices: ["keep", "drop", "require"] });
+    expect(kind("default_cpu or default_gpu", "id")).toMatchObject({ choices: ["default_cpu", "default_gpu"] });
+    expect(kind("CCEL or TCG2 event log to replay", "file")).toEqual({ kind: "file" });
     expect(kind("node (default) or noble, the portable one")).toMatchObject({ choices: ["node", "noble"] });
     expect(kind("a cosign key file, or hashivault://, k8s://, pkcs11:, or a KMS URI", "key")).toEqual({ kind: "file" });
     expect(kind("configfs-tsm report folder", "dir")).toEqual({ kind: "folder" });
