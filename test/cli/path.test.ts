@@ -165,8 +165,9 @@ describe("the whole path", () => {
   it("says what is encrypted for whom, and what leaks", async () => {
     const inspected = await run("inspect", `${host}/app:1`, "--json");
     expect(inspected, inspected.stderr).toMatchObject({ status: 0 });
-    const { platforms, warnings } = JSON.parse(inspected.stdout) as {
-      platforms: { layers: { encrypted: boolean }[] }[];
+    const { platforms, signatures, warnings } = JSON.parse(inspected.stdout) as {
+      platforms: { layers: { encrypted: boolean }[]; signatures: { kind: string }[] }[];
+      signatures: { kind: string }[];
       warnings: string[];
     };
     expect(platforms.map(({ layers }) => layers.map(({ encrypted }) => encrypted))).toEqual([
@@ -174,6 +175,10 @@ describe("the whole path", () => {
       [true, true],
     ]);
     expect(warnings.join("\n")).toContain("DB_PASSWORD");
+    // The index is signed with its members, in both forms.
+    const kinds = (of: readonly { kind: string }[]): readonly string[] => [...new Set(of.map(({ kind }) => kind))].toSorted();
+    for (const list of [signatures, ...platforms.map((platform) => platform.signatures)]) expect(kinds(list)).toEqual(["referrer", "tag"]);
+    expect((await run("inspect", `${host}/app:1`)).stdout.match(/signatures and referrers/g)).toHaveLength(3);
   });
 
   it("gives back the very image that went in", async () => {
