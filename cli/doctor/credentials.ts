@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { credentialProblems } from "../../src/registry/index.ts";
 import { credentialFiles } from "../registry-config.ts";
 import { programPath, textOf } from "./files.ts";
 import { codeOf, findingsOf, reasonOf, type Examination } from "./finding.ts";
@@ -23,6 +24,7 @@ export const examineCredentials: Examination = async ({ shell, options }) => {
       const helpers = helpersOf(document);
       if (others) add("warn", path, "can be read by other users", `chmod 600 ${path}`);
       else add("ok", path, "is readable, by its owner only");
+      for (const { message, hint } of credentialProblems(text, path)) add("fail", path, message, hint);
       for (const helper of helpers) {
         if ((await programPath(`docker-credential-${helper}`, shell.env)) !== undefined) add("ok", path, `helper ${helper} is installed`);
         else

@@ -1,6 +1,6 @@
 import { readSmallFile } from "../files.ts";
 import { codeOf, findingsOf, reasonOf, type Add, type Examination } from "./finding.ts";
-import { isLoopback, probe, type Answer } from "./probe.ts";
+import { fixOf, isLoopback, probe, type Answer } from "./probe.ts";
 
 /** Tokens and nonces live for minutes; from here on clocks make them fail. */
 const skewWarnMs = 5000;
@@ -47,7 +47,7 @@ export const examineKbs: Examination = async ({ shell, options, now, asked }) =>
     certificate(add, health, after);
   } catch (error) {
     if (shell.signal.aborted) throw error;
-    add("fail", "reachable", `${base.host}: ${reasonOf(error) || (codeOf(error) ?? "no answer")}`, fixOf(codeOf(error)));
+    add("fail", "reachable", `${base.host}: ${reasonOf(error) || (codeOf(error) ?? "no answer")}`, fixOf(codeOf(error), "the service"));
   }
   return list;
 };
@@ -71,13 +71,4 @@ function certificate(add: Add, { certificateEnd }: Answer, now: Date): void {
   const text = `ends ${certificateEnd.toISOString().slice(0, 10)}`;
   if (certificateEnd.getTime() - now.getTime() > certificateWarnMs) add("ok", "certificate", text);
   else add("warn", "certificate", text, "renew it, then send the service SIGHUP");
-}
-
-function fixOf(code: string | undefined): string {
-  if (code === "ECONNREFUSED") return "nothing listens there; check the port and whether the service runs";
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "that name is not known; check its spelling and your DNS";
-  if (code === undefined) return "check the network between here and the service";
-  if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)) return "give the authority that signed the service's certificate with --tls-ca FILE";
-  if (/SSL|TLS|EPROTO/.test(code)) return "it does not speak TLS there; check scheme and port";
-  return "check the network between here and the service";
 }

@@ -67,3 +67,13 @@ const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\]|::1)$/;
 export function isLoopback(url: URL): boolean {
   return loopback.test(url.hostname);
 }
+
+/** What to do about a server that does not answer, by Node's code. */
+export function fixOf(code: string | undefined, who: string): string {
+  if (code === "ECONNREFUSED") return `nothing listens there; check the port and whether ${who} runs`;
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "that name is not known; check its spelling and your DNS";
+  if (code === undefined) return `check the network between here and ${who}`;
+  if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)) return `give the authority that signed the certificate of ${who} with --tls-ca FILE`;
+  if (/SSL|TLS|EPROTO/.test(code)) return "it does not speak TLS there; check scheme and port";
+  return `check the network between here and ${who}`;
+}

@@ -1,6 +1,6 @@
 import { readSmallFile } from "../files.ts";
 import { codeOf, findingsOf, reasonOf, type Examination } from "./finding.ts";
-import { isLoopback, probe, type Answer, type ProbeSettings } from "./probe.ts";
+import { fixOf, isLoopback, probe, type Answer, type ProbeSettings } from "./probe.ts";
 
 const noSuchDigest = `sha256:${"0".repeat(64)}`;
 
@@ -32,12 +32,7 @@ export const examineRegistry: Examination = async ({ shell, options, asked }) =>
     judgeReferrers(add, referrers);
   } catch (error) {
     if (shell.signal.aborted) throw error;
-    add(
-      "fail",
-      "API",
-      `${host}: ${reasonOf(error) || (codeOf(error) ?? "no answer")}`,
-      "check the name, the network, and --tls-ca for a private authority",
-    );
+    add("fail", "API", `${host}: ${reasonOf(error) || (codeOf(error) ?? "no answer")}`, fixOf(codeOf(error), "the registry"));
   }
   return list;
 };

@@ -95,6 +95,24 @@ export function credentialOf(entry: Readonly<Record<string, unknown>>, where: st
   return username === "<token>" ? { kind: "identity-token", token: password } : { kind: "basic", username, password };
 }
 
+/** What is wrong with the entries of a credentials file, each by its own error; none repeats content. */
+export function credentialProblems(text: string, where: string): readonly RegistryError[] {
+  const problems: RegistryError[] = [];
+  const attempt = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof RegistryError)) throw error;
+      problems.push(error);
+    }
+  };
+  attempt(() => {
+    const { auths } = parseCredentials(text, where, "config");
+    for (const [key, entry] of auths) attempt(() => credentialOf(entry, `auths[${JSON.stringify(key)}] of ${where}`));
+  });
+  return problems;
+}
+
 function decodeAuth(auth: string, where: string): string {
   try {
     return decodeBase64(auth.replaceAll(/\s/g, "")).toString("utf8");

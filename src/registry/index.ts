@@ -13,5 +13,6 @@ export {
   type TrustedRealm,
 } from "./options.ts";
 export { anonymous, type Credential, type CredentialSource } from "./credentials.ts";
+export { credentialProblems } from "./credential-entries.ts";
 export { credentialsFor, credentialsFromFiles, credentialsInOrder, type CredentialFile } from "./credential-files.ts";
 export { login, logout, type LoginCredential, type LoginFile, type LoginPlace } from "./login.ts";

@@ -101,13 +101,21 @@ describe("ociseal doctor", () => {
   });
 
   it("sees credentials that others can read, that are no JSON, or whose helper is missing, and shows none of them", async () => {
-    const path = await put("home/.docker/config.json", '{"auths":{"r.example":{"auth":"c2VjcmV0"}}}', 0o644);
+    const path = await put("home/.docker/config.json", '{"auths":{"r.example":{"auth":"dTpzZWNyZXQ="}}}', 0o644);
     const env = { HOME: join(root, "home"), PATH: join(root, "bin") };
     expect((await visit("credentials", { env })).verdicts).toEqual({ [path]: "warn" });
     await put("home/.docker/config.json", '{"auths":{"r.example":"c2VjcmV0"');
     const broken = await visit("credentials", { env });
     expect(broken.verdicts).toEqual({ [path]: "fail" });
     expect(broken.text).not.toContain("c2Vj");
+    // Each entry as it would be read; what has no colon in it is no user and password.
+    await put("home/.docker/config.json", '{"auths":{"r.example":{"auth":"c2VjcmV0"},"s.example":{"auth":"!!"},"t.example":{}}}');
+    const entries = await visit("credentials", { env });
+    expect(entries.findings.filter(({ verdict }) => verdict === "fail").map(({ message }) => message)).toEqual([
+      expect.stringContaining('auths["r.example"]'),
+      expect.stringContaining('auths["s.example"]'),
+    ]);
+    expect(entries.text).not.toContain("c2Vj");
     await put("home/.docker/config.json", '{"credsStore":"vault"}');
     expect((await visit("credentials", { env })).findings.at(-1)).toMatchObject({ verdict: "fail" });
     await put("bin/docker-credential-vault", "#!/bin/sh\n", 0o755);
