@@ -201,6 +201,17 @@ describe("the audit of a service", () => {
     await again.close();
   });
 
+  it("has its folder for itself, and leaves it free when it ends", async () => {
+    const bench = await startBench({ audit: { directory } });
+    await expect(startBench({ audit: { directory } })).rejects.toMatchObject({
+      code: "ERR_KBS_STORE_LOCKED",
+      message: expect.stringContaining(directory),
+      hint: expect.stringContaining("replica"),
+    });
+    await bench.close();
+    await (await startBench({ audit: { directory } })).close();
+  });
+
   it("answers nothing that it cannot write down", async () => {
     const state = { broken: false };
     const bench = await startBench({

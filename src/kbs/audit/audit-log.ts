@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
+import { lockDirectory } from "../stores/directory-lock.ts";
 import { parseRecordLine } from "./parse-line.ts";
 import { firstPrev, sealedRecord, type AuditEntry, type AuditHead, type AuditRecord } from "./record.ts";
 
@@ -53,19 +54,43 @@ export class AuditLog {
   #sinceCheckpoint = 0;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  readonly #lock: { release(): void };
 
-  private constructor(options: AuditLogOptions, state: { head: AuditHead; file: FileHandle; fileNumber: number; fileSize: number }) {
+  private constructor(
+    options: AuditLogOptions,
+    lock: { release(): void },
+    state: { head: AuditHead; file: FileHandle; fileNumber: number; fileSize: number },
+  ) {
     this.#options = options;
+    this.#lock = lock;
     this.#head = state.head;
     this.#file = state.file;
     this.#fileNumber = state.fileNumber;
     this.#fileSize = state.fileSize;
   }
 
-  /** Opens the folder and goes on with its chain. A torn last line (the process died in a write) was never acknowledged and is cut off. */
+  /**
+   * Opens the folder and goes on with its chain. A torn last line (the process died in a write) was never acknowledged and is cut off.
+   * Throws `ERR_KBS_STORE_LOCKED`: of two processes in one folder each would break the other's chain.
+   */
   static async open(options: AuditLogOptions): Promise<AuditLog> {
+    await failing(() => mkdir(options.directory, { recursive: true, mode: 0o700 }));
+    const lock = await failing(() =>
+      lockDirectory(join(options.directory, "lock"), {
+        message: `the audit folder ${options.directory} is in use by another process`,
+        hint: "stop the other server; each replica needs a folder of its own",
+      }),
+    );
+    try {
+      return await AuditLog.#openLocked(options, lock);
+    } catch (cause) {
+      lock.release();
+      throw cause;
+    }
+  }
+
+  static async #openLocked(options: AuditLogOptions, lock: { release(): void }): Promise<AuditLog> {
     return failing(async () => {
-      await mkdir(options.directory, { recursive: true, mode: 0o700 });
       const numbers = await auditFileNumbers(options.directory);
       const fileNumber = numbers.at(-1) ?? 1;
       const path = auditFile(options.directory, fileNumber);
@@ -76,7 +101,7 @@ export class AuditLog {
       await folder.sync();
       await folder.close();
       const { size } = await file.stat();
-      return new AuditLog(options, { head, file, fileNumber, fileSize: size });
+      return new AuditLog(options, lock, { head, file, fileNumber, fileSize: size });
     });
   }
 
@@ -99,9 +124,13 @@ export class AuditLog {
 
   /** Writes a last checkpoint and closes the file. */
   async close(): Promise<void> {
-    await this.#running;
-    if (this.#head.seq > 0 && this.#sinceCheckpoint > 0) await this.#write([], "checkpoint");
-    await this.#file.close();
+    try {
+      await this.#running;
+      if (this.#head.seq > 0 && this.#sinceCheckpoint > 0) await this.#write([], "checkpoint");
+      await this.#file.close();
+    } finally {
+      this.#lock.release();
+    }
   }
 
   async #drain(): Promise<void> {
@@ -231,7 +260,7 @@ function unwritable(cause: unknown): KbsError {
   });
 }
 
-async function failing<T>(work: () => Promise<T>): Promise<T> {
+async function failing<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {

@@ -25,7 +25,10 @@ export async function openDirectoryStore(path: string): Promise<SecretStore> {
   return failing(`open ${path}`, async () => {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await chmod(path, 0o700);
-    const lock = lockDirectory(path, join(path, "lock"));
+    const lock = lockDirectory(join(path, "lock"), {
+      message: `the store ${path} is in use by another process`,
+      hint: "stop the other server, or use PostgreSQL, Vault or Kubernetes storage for several replicas",
+    });
     try {
       await mkdir(records, { recursive: true, mode: 0o700 });
       await rm(staging, { recursive: true, force: true });
