@@ -1,4 +1,5 @@
 import { PassThrough } from "node:stream";
+import { stripVTControlCharacters } from "node:util";
 import { describe, expect, it } from "vitest";
 import { logGroup } from "../../cli/log-group.ts";
 import { showProgress } from "../../cli/progress.ts";
@@ -70,7 +71,7 @@ describe("a failure", () => {
     const text = printed(true, { NO_COLOR: "1" });
     expect(widest(text), text).toBeLessThanOrEqual(80);
     expect(text).toMatch(/^error: the layer .*\n {7}\S.*\n {7}a cause .*\n {7}\S.*\nhint: {2}fetch it again [^\n]*\n$/);
-    expect(printed(true, {}).replaceAll(/\u001b\[\d+m/gu, "")).toBe(text);
+    expect(stripVTControlCharacters(printed(true, {}))).toBe(text);
   });
 
   it("is a line for the fact and one for the advice elsewhere", () => {
@@ -144,7 +145,7 @@ describe("bars", () => {
     work(shell, progress.onProgress);
     progress.stop();
     shell.note("after");
-    return text().replaceAll(/\u001b\[[?\d;]*[A-Za-z]/gu, "<>");
+    return stripVTControlCharacters(text());
   };
 
   it("are for layers, not for the small parts of an image, and leave no empty line", async () => {
@@ -153,13 +154,13 @@ describe("bars", () => {
 
   it("let lines through above or below, never into the middle of one", async () => {
     const text = await written((shell, onProgress) => {
-      onProgress({ kind: "started", descriptor: big } as CopyEvent);
+      onProgress({ kind: "started", descriptor: big });
       shell.note("keys at hand");
       shell.warn("careful");
-      onProgress({ kind: "moved", descriptor: big, size: 1 << 20 } as CopyEvent);
+      onProgress({ kind: "moved", descriptor: big, size: 1 << 20 });
     });
     expect(text).toContain("100% 1.0 MiB/1.0 MiB");
-    const lines = text.split(/[\n\r]/).map((line) => line.replaceAll("<>", "").trimEnd());
+    const lines = text.split(/[\n\r]/).map((line) => line.trimEnd());
     expect(lines).toEqual(expect.arrayContaining(["keys at hand", "warning: careful", "after"]));
   });
 });
