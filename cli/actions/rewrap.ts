@@ -13,7 +13,7 @@ import { openKeys } from "../open-keys.ts";
 import { withProgress } from "../progress.ts";
 import { prepareRecipients } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
-import { kbsKeysOf, rotateKeys, serverSideReplacer } from "../rotation.ts";
+import { kbsKeysOf, requireKeys, rotateKeys, serverSideReplacer } from "../rotation.ts";
 
 interface RewrapOptions extends FromFileOptions, RegistryFlags, KbsOptions {
   readonly key?: readonly string[];
@@ -54,6 +54,7 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     );
   }
   const mode = options.dryRun === true ? "plan" : "write";
+  const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
   const report = await withImages(shell, options, async (images) => {
     const { image: from, root } = await images.resolve(name);
     const to = await images.open(destination ?? name, mode === "plan" ? "read" : "write").catch((error: unknown) => {
@@ -75,11 +76,15 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
     };
     const seal = signer === undefined ? undefined : await sealToRenew(shell, { store: from.store, name: from.name, root }, named);
     if (signer === undefined) await noteLeftBehind(shell, { store: from.store, root });
-    const admin = (rotate || serverSide) && mode === "write" ? await connectAdmin(shell, options) : undefined;
+    const admin = rotate || serverSide ? await connectAdmin(shell, options) : undefined;
     const kbsKeys = rotate || serverSide ? await kbsKeysOf(from.store, root, shell.signal) : new Set<string>();
-    const rotation = admin !== undefined && rotate ? await rotateKeys(admin, kbsKeys, shell.signal) : undefined;
+    const wrapping = serverSide ? "at-the-kbs" : "here";
     const keys = await openKeys(shell, [...(options.key ?? []), ...(options.decryptionKey ?? [])], options);
     try {
+      // A version that nothing is wrapped under would stay behind when no key at hand opens the image.
+      if (rotate && !serverSide && mode === "write")
+        await requireKeys({ from: from.store, root, unwrappers: keys.unwrappers, platforms }, shell.signal);
+      const rotation = admin !== undefined && rotate ? await rotateKeys(admin, { keys: kbsKeys, wrapping, mode }, shell.signal) : undefined;
       const { wrappers, registered } = await prepareRecipients(shell, add, options, mode);
       const done = await withProgress(shell, (onProgress) =>
         rewrapImage(
@@ -99,34 +104,34 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
             },
             unwrappers: keys.unwrappers,
             add: wrappers,
-            addFor: serverSide ? undefined : rotation?.addFor,
-            replace: admin !== undefined && serverSide ? serverSideReplacer(admin) : undefined,
+            addFor: rotation?.addFor,
+            replace:
+              admin !== undefined && serverSide ? serverSideReplacer(admin, mode === "plan" ? rotation?.fresh : undefined) : undefined,
             remove: (recipient) => {
               if (rotation?.removes(recipient) === true) return "remove";
               const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
               return found === undefined ? "keep" : "remove";
             },
-            platforms: (options.platform ?? []).map((text) => parsePlatform(text)),
+            platforms,
             mode,
             onProgress,
           },
           { signal: shell.signal },
         ),
       );
-      if (disableOld) await rotation?.disableOld(done.removed);
-      return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [] };
+      const disabled = disableOld ? ((await rotation?.disableOld(done.removed)) ?? []) : [];
+      return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [], disabled };
     } finally {
       await keys.close();
       await admin?.close();
     }
   });
-  const removed = report.removed.map(describeRecipient);
-  const rotated = report.rotated.map((key) => (mode === "plan" ? `would rotate ${key}` : `rotated ${key}`));
+  const say = (would: string, did: string, what: string): string => `${mode === "plan" ? `would ${would}` : did} ${what}`;
+  const removed = report.removed.map((recipient) => say("remove", "removed", describeRecipient(recipient)));
+  const rotated = report.rotated.map((key) => say("rotate", "rotated", key));
+  const disabled = report.disabled.map(({ key, version }) => say("disable", "disabled", `version ${version} of ${key}`));
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination ?? name} is now ${report.result.digest}`;
-  await shell.result(
-    [reportTable(report, shell.stdout.columns), ...rotated, ...removed.map((text) => `removed ${text}`), last].join("\n"),
-    report,
-  );
+  await shell.result([reportTable(report, shell.stdout.columns), ...rotated, ...removed, ...disabled, last].join("\n"), report);
 };
 
 export const rewrap = overList(rewrapOne, { command: "rewrap", names: ["IMAGE", "DESTINATION"], required: 1 });

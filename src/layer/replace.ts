@@ -28,6 +28,7 @@ export async function replacePackets(layer: Descriptor, replace: PacketReplacer,
     removed.push(...recipients);
     added.push(...describePacket(other).map(({ id, scheme }) => id ?? scheme));
   }
+  if (added.length === 0) return { layer, added, removed, recipients: packets.flatMap((packet) => describePacket(packet)) };
   const others = Object.fromEntries(
     Object.entries(layer.annotations ?? {}).filter(
       ([name]) => !name.startsWith(encryptionAnnotations.keys) || annotations.foreign.includes(name),

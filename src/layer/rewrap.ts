@@ -61,6 +61,8 @@ export async function rewrapLayer(request: RewrapRequest, options: KeywrapOption
       hint: "add the new recipient in the same call with --add",
     });
   }
+  const recipients = packets.flatMap((packet) => describePacket(packet));
+  if (add.length === 0 && removed.length === 0) return { layer, added: [], removed, recipients };
   checkPackets(packets);
   const others = Object.fromEntries(
     Object.entries(layer.annotations ?? {}).filter(([name]) => !isKeyAnnotation(name, annotations.foreign)),
@@ -70,7 +72,7 @@ export async function rewrapLayer(request: RewrapRequest, options: KeywrapOption
     layer: { ...layer, annotations: written },
     added: add.map(({ name }) => name),
     removed,
-    recipients: packets.flatMap((packet) => describePacket(packet)),
+    recipients,
   };
 }
 

@@ -75,11 +75,14 @@ export async function rewrapImage(request: RewrapImageRequest, options: CallOpti
           : await replacePackets(layer, request.replace, options);
       for (const recipient of done.removed) removed.set(`${recipient.scheme} ${recipient.id ?? ""}`, recipient);
       layers.push(done.layer);
-      reports.push({ ...common, outcome: "rewrapped", recipients: done.recipients.map(({ scheme, id }) => `${scheme}:${id ?? "?"}`) });
+      const recipients = done.recipients.map(({ scheme, id }) => `${scheme}:${id ?? "?"}`);
+      if (done.layer === layer) reports.push({ ...common, outcome: "kept", reason: "recipients as they were", recipients });
+      else reports.push({ ...common, outcome: "rewrapped", recipients });
     }
-    if (node.manifest.layers.some(isEncryptedLayer)) rewritten.set(node.descriptor.digest, layers);
+    // A manifest of which nothing changes keeps its bytes, and with its digest its signatures.
+    if (layers.some((layer, i) => layer !== node.manifest.layers[i])) rewritten.set(node.descriptor.digest, layers);
   }
-  if (rewritten.size === 0) {
+  if (!imagesOf(tree).some(({ manifest }) => manifest.layers.some(isEncryptedLayer))) {
     throw new PipelineError("ERR_NOT_ENCRYPTED", {
       message: `no layer of ${from.name} is encrypted`,
       hint: "encrypt it with ociseal encrypt",

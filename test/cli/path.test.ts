@@ -214,12 +214,33 @@ describe("the whole path", () => {
     const admin = ["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token"];
     const sealed = await run("encrypt", "oci:image:app", `${host}/rot:1`, "-r", "kbs:///default/rot/key", ...admin);
     expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
+    // What would be done, and no version is made, neither for a plan nor when no key at hand opens the image.
+    const key = ["--rotate", "--disable-old", "-k", "kbs", "--tee", "sample"];
+    const planned = await run("rewrap", `${host}/rot:1`, ...key, ...admin, "--dry-run");
+    expect(planned.stdout).toMatch(/provider.attestation-agent:kbs:\/\/\/default\/rot\/key.v2/);
+    expect(planned.stdout).toContain("would disable version 1 of kbs:///default/rot/key");
+    expect(await run("rewrap", `${host}/rot:1`, "--rotate", "-k", "stray.key", ...admin)).toMatchObject({ status: 7 });
+    const shown = await run("kbs", "key", "show", "kbs:///default/rot/key", "--kbs", kbsUrl, "--admin-token", "kbs/admin.token", "--json");
+    expect(JSON.parse(shown.stdout)).toMatchObject({ currentVersion: 1, versions: [{ version: 1, state: "enabled" }] });
+
     const rotated = await run("rewrap", `${host}/rot:1`, `${host}/rot:2`, "--rotate", "-k", "kbs", "--tee", "sample", ...admin, "--json");
     expect(rotated, rotated.stderr).toMatchObject({ status: 0 });
     expect(JSON.stringify(document(rotated))).toContain("kbs:///default/rot/key.v2");
-    const blind = await run("rewrap", `${host}/rot:2`, `${host}/rot:3`, "--rotate", "--server-side", "--disable-old", ...admin, "--json");
+    // Whoever only asks for it needs no right to read a key, and sees none.
+    const grants = ["--role", "ci", "--grant", "key:rotate,key:rewrap,key:state,resource:list:default/rot/**"];
+    const token = await run("kbs", "token", "--subject", "ci", ...grants, "--kbs", kbsUrl, "--admin-token", "kbs/admin.token");
+    expect(token, token.stderr).toMatchObject({ status: 0 });
+    await writeFile(join(folder, "ci.token"), token.stdout);
+    const ci = ["--kbs", kbsUrl, "--kbs-admin-token", "ci.token"];
+    const foreseen = await run("rewrap", `${host}/rot:2`, "--rotate", "--server-side", "--disable-old", ...ci, "--dry-run");
+    expect(foreseen.stdout).toMatch(/jwe:kbs:\/\/\/default\/rot\/key.v3[\s\S]*would disable version 2/);
+    const blind = await run("rewrap", `${host}/rot:2`, `${host}/rot:3`, "--rotate", "--server-side", "--disable-old", ...ci, "--json");
     expect(blind, blind.stderr).toMatchObject({ status: 0 });
     expect(JSON.stringify(document(blind))).toContain("kbs:///default/rot/key.v3");
+    expect(document(blind)).toMatchObject({ disabled: [{ key: "kbs:///default/rot/key", version: 2 }] });
+    // Nothing is newer now: the image keeps its digest, and with it its signatures.
+    const again = await run("rewrap", `${host}/rot:3`, "--server-side", ...ci, "--json");
+    expect(document(again)).toMatchObject({ source: document(blind)["result"], result: document(blind)["result"] });
     const kbs = ["--kbs", kbsUrl, "--tee", "sample", "-k", "kbs"];
     const opened = await run("decrypt", `${host}/rot:3`, "oci:rot3", ...kbs);
     expect(opened, opened.stderr).toMatchObject({ status: 0 });
