@@ -75,7 +75,6 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
       ...(sourcePolicy === undefined ? {} : { policy: sourcePolicy }),
     };
     const seal = signer === undefined ? undefined : await sealToRenew(shell, { store: from.store, name: from.name, root }, named);
-    if (signer === undefined) await noteLeftBehind(shell, { store: from.store, root });
     const admin = rotate || serverSide ? await connectAdmin(shell, options) : undefined;
     const kbsKeys = rotate || serverSide ? await kbsKeysOf(from.store, root, shell.signal) : new Set<string>();
     const wrapping = serverSide ? "at-the-kbs" : "here";
@@ -119,6 +118,8 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
           { signal: shell.signal },
         ),
       );
+      if (signer === undefined && done.layers.some(({ outcome }) => outcome === "rewrapped"))
+        await noteLeftBehind(shell, { store: from.store, root });
       const disabled = disableOld ? ((await rotation?.disableOld(done.removed)) ?? []) : [];
       return { ...done, keys: registered, rotated: rotate ? [...kbsKeys] : [], disabled };
     } finally {

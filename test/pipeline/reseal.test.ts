@@ -94,7 +94,7 @@ describe("rewrapping a sealed image that was signed", () => {
 
   it("without a signature says what stays with the old manifest", async () => {
     const { stderr } = await done("rewrap", `${host}/app:1`, `${host}/app:3`, ...change);
-    expect(stderr).toMatch(/of the old manifest and stay with it/);
+    expect(stderr).toMatch(/of the old manifest, and staying with it/);
   });
 });
 
