@@ -5,6 +5,7 @@ import { describeFailure, printFailure } from "./failure.ts";
 import { keepMemoryPrivate } from "./private-memory.ts";
 import { makeProgram } from "./program.ts";
 import { makeShell, type SharedOptions } from "./shell.ts";
+import { skopeoHint } from "./skopeo-flags.ts";
 
 const progressModes: ReadonlySet<string> = new Set(["auto", "bar", "plain", "json", "none"]);
 
@@ -106,7 +107,9 @@ function finishParse(error: CommanderError, json: boolean, base: Parameters<type
     .map((line) => line.trim().replace(/^\((.*)\)$/, "$1"))
     .join(" ")
     .trim();
-  const hint = suggestion === "" ? `see ${nameOf(command)} --help` : suggestion;
+  const unknown = /^unknown option '(.*)'$/.exec(first)?.[1];
+  const elsewhere = unknown === undefined ? undefined : skopeoHint(unknown);
+  const hint = elsewhere ?? (suggestion === "" ? `see ${nameOf(command)} --help` : suggestion);
   printFailure(base, json, { exitCode: 2, document: { error: { code: "ERR_USAGE", message: first, hint } } });
   return 2;
 }

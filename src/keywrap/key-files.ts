@@ -88,6 +88,8 @@ export function parsePrivateKey(bytes: Uint8Array, options: KeyFileOptions = {})
     return recipientKey(key, name);
   }
   const block = pemBlock(text, privateLabels);
+  if (block === undefined && /-----BEGIN ENCRYPTED (SIGSTORE|COSIGN) PRIVATE KEY-----/.test(text))
+    throw malformed(name, "a cosign key, which signs and opens nothing");
   if (block === undefined) throw malformed(name, "PEM without a private key");
   const encrypted = /BEGIN ENCRYPTED PRIVATE KEY|^Proc-Type: *4,ENCRYPTED/m.test(block);
   if (encrypted && passphrase === undefined) throw passwordMissing(name);

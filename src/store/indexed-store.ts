@@ -184,6 +184,6 @@ function openBytes(bytes: Buffer): BlobSource {
 
 export function notFound(what: string, storeName: string, names: readonly string[] = []): StoreError {
   return new StoreError("ERR_STORE_NOT_FOUND", {
-    message: `${what} is not in ${storeName}${names.length === 0 ? "" : ` (it has ${names.slice(0, 20).join(", ")}${names.length > 20 ? ", …" : ""})`}`,
+    message: `${what} is not in ${storeName}${names.length === 0 ? "" : ` (it holds: ${names.slice(0, 20).join(", ")}${names.length > 20 ? ", …" : ""})`}`,
   });
 }

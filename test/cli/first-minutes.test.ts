@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -47,5 +49,22 @@ describe("somebody who does not know the program yet", () => {
     const outcome = await ociseal(["encrypt", "no-such-host.invalid/a:1", "oci:b", "-r", "jwe:no-such.pub"], { cwd });
     expect(outcome).toMatchObject({ status: 9, stderr: expect.stringMatching(/^error: no-such\.pub does not exist/) });
     expect(outcome.stderr).not.toContain("no-such-host");
+  });
+
+  it.each([
+    ["registry serve", "127.0.0.1"],
+    ["kbs serve --dev", "127.0.0.1"],
+    ["keyprovider serve", "127.0.0.1"],
+  ])("is told by %s that the address is taken", async (line, host) => {
+    const other = createServer().listen(0, host);
+    await once(other, "listening");
+    try {
+      const { port } = other.address() as AddressInfo;
+      const outcome = await ociseal([...line.split(" "), "--listen", `${host}:${port}`], { cwd });
+      expect(outcome).toMatchObject({ status: 9, stderr: expect.stringMatching(/EADDRINUSE.*\nhint: .*choose another (address|port)/) });
+    } finally {
+      other.close();
+      await once(other, "close");
+    }
   });
 });

@@ -1,9 +1,12 @@
+import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeHelloImage, pushImage } from "../../registry-fixtures/index.ts";
 import { openLayout } from "../../src/store/index.ts";
+import { skopeoHint } from "../../cli/skopeo-flags.ts";
+import { missingPeers, peer } from "../peers.ts";
 import { ociseal } from "./run.ts";
 
 let folder: string;
@@ -44,6 +47,30 @@ describe("a pipeline with skopeo's flags, one word changed", () => {
       expect(encrypted.at(-1)).toBe(true);
       expect(encrypted.slice(0, -1)).not.toContain(true);
     }
+  });
+
+  it.skipIf(missingPeers("skopeo-1.22"))("is told what to write instead of every other flag of skopeo copy", async () => {
+    const known: readonly string[] = (await run("copy", "--help")).match(/--[a-z-]+/g) ?? [];
+    const { stdout } = spawnSync(peer("skopeo-1.22") ?? "", ["copy", "--help"], { encoding: "utf8" });
+    const theirs = [...stdout.matchAll(/^ +(?:(-[a-z]), )?(--[a-z-]+)/gm)].flatMap(([, short, long = ""]) => [short, long]);
+    const flags = theirs.filter((flag) => flag !== undefined && flag !== "-h" && !known.includes(flag) && flag !== "--all");
+    expect(flags.length).toBeGreaterThan(30);
+    // Of docker's daemon, of folders of blobs that layouts share, of other key formats: nothing here is like them.
+    const without = flags.filter((flag) => skopeoHint(String(flag)) === undefined);
+    expect(without.join(" ")).toBe(
+      "--dest-daemon-host --dest-oci-accept-uncompressed-layers --dest-precompute-digests --dest-shared-blob-dir " +
+        "--sign-identity --sign-passphrase-file --src-daemon-host --src-shared-blob-dir",
+    );
+  });
+
+  it("is told so in the hint, not in a guess", async () => {
+    const refused = await ociseal(["copy", "--src-tls-verify=false", "oci:image:app", "oci:never:app"], { cwd: folder });
+    expect(refused).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/unknown option '--src-tls-verify=false'.*\nhint: {2}give --plain-http HOST/),
+    });
+    const mistyped = await ociseal(["copy", "--platfrom", "linux/amd64", "oci:image:app", "oci:never:app"], { cwd: folder });
+    expect(mistyped).toMatchObject({ status: 2, stderr: expect.stringContaining("Did you mean --platform?") });
   });
 
   it("says what does not go together", async () => {

@@ -47,6 +47,13 @@ describe.each(keys)("%s keys", (name, key) => {
     expect(parsed.thumbprint).toBe(await calculateJwkThumbprint(publicJwkOf(parsed) as Parameters<typeof calculateJwkThumbprint>[0]));
   });
 
+  it("say of a cosign key that it opens nothing", () => {
+    for (const kind of ["SIGSTORE", "COSIGN"]) {
+      const key = Buffer.from(`-----BEGIN ENCRYPTED ${kind} PRIVATE KEY-----\neyJrZGYi\n-----END ENCRYPTED ${kind} PRIVATE KEY-----\n`);
+      expect(() => parsePrivateKey(key)).toThrow("a cosign key, which signs and opens nothing");
+    }
+  });
+
   it.each(forms.filter(([, , pass]) => pass !== undefined))("need the right password: %s", async (form, file) => {
     expect(await codeOf(() => parsePrivateKey(file))).toBe("ERR_KEYWRAP_PASSWORD_MISSING");
     const wrong = await codeOf(() => parsePrivateKey(file, { password: "wrong" }));

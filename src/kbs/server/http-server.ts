@@ -79,6 +79,7 @@ export async function startHttpServer(request: HttpServerRequest): Promise<HttpS
       reject(
         new KbsError("ERR_KBS_LISTEN_FAILED", {
           message: `the Key Broker Service cannot listen on ${request.host}:${request.port}: ${describeCause(cause)}`,
+          hint: "choose another address, or port 0 for a free one",
           cause,
         }),
       ),
