@@ -49,7 +49,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .showSuggestionAfterError(true)
     // A flag belongs to the command that it follows: `doctor containerd --kbs` is not doctor's own --kbs.
     .enablePositionalOptions()
-    .configureHelp({ helpWidth: Math.min(settings.width ?? 100, 120), sortSubcommands: false, ...names });
+    .configureHelp({ helpWidth: Math.min(settings.width || 100, 120), sortSubcommands: false, ...names });
   const named = groups.filter(({ names }) => names.includes(settings.command ?? ""));
   for (const { register } of named.length > 0 ? named : groups) register(program, launcher);
   configure(program);

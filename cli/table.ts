@@ -1,5 +1,12 @@
 /** No column is made narrower than this. */
 const leastColumn = 8;
+/** What says that it is narrower is no terminal that anybody reads: some recorders say 0. */
+const leastWidth = 20;
+
+/** The width that lines should fit; `undefined` where there is none. */
+function roomOf(width: number | undefined): number | undefined {
+  return width === undefined || width < leastWidth ? undefined : width;
+}
 
 /**
  * Rows as aligned columns. On a terminal, whose width is given, the widest columns give way until a row fits, and what is
@@ -9,7 +16,7 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   const all = [header, ...rows].map((row) => header.map((_, i) => printable(row[i] ?? "")));
   const widths = header.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
   const last = header.length - 1;
-  for (let over = widths.reduce((sum, w) => sum + w + 2, -2) - (width ?? Infinity); over > 0; over -= 1) {
+  for (let over = widths.reduce((sum, w) => sum + w + 2, -2) - (roomOf(width) ?? Infinity); over > 0; over -= 1) {
     // The last of the widest: what stands in front names the row.
     const widest = widths.lastIndexOf(Math.max(...widths));
     if ((widths[widest] ?? 0) <= leastColumn) break;
@@ -44,12 +51,13 @@ export function counted(count: number, noun: string, plural = `${noun}s`): strin
  * than a line, such as a digest, stays whole. Without a width nothing is broken.
  */
 export function wrapped(text: string, width: number | undefined, indent = "  "): string {
-  if (width === undefined || text.length <= width) return text;
+  const room = roomOf(width);
+  if (room === undefined || text.length <= room) return text;
   const [start = "", ...words] = text.trimStart().split(" ");
   const lines = [text.slice(0, text.length - text.trimStart().length) + start];
   for (const word of words) {
     const longer = `${lines.at(-1) ?? ""} ${word}`;
-    if (longer.length <= width) lines.splice(-1, 1, longer);
+    if (longer.length <= room) lines.splice(-1, 1, longer);
     else lines.push(`${indent}${word}`);
   }
   return lines.join("\n");
