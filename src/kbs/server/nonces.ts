@@ -11,16 +11,21 @@ const half = 16;
  * Nonces that this installation recognises without a table: 16 random bytes and an HMAC over them under a key that all
  * replicas share. A guest sees 32 bytes that it could not have foreseen; and a token that another attestation service
  * signed shows by its nonce whether the evidence was made for a challenge of ours.
+ *
+ * Where no other service's tokens are taken, nobody asks whose a nonce is, and all of it is random.
  */
 export class Nonces {
   readonly #keyring: Keyring;
+  readonly #use: "recognised" | "unrecognised";
 
-  constructor(keyring: Keyring) {
+  constructor(keyring: Keyring, use: "recognised" | "unrecognised" = "recognised") {
     this.#keyring = keyring;
+    this.#use = use;
   }
 
   /** Base64 (standard) of 32 bytes. */
   make(): string {
+    if (this.#use === "unrecognised") return encodeBase64(freshBytes(2 * half));
     const random = freshBytes(half);
     const [key] = this.#keyring.derivedSecrets(purpose);
     return encodeBase64(Buffer.concat([random, key === undefined ? freshBytes(half) : tagOf(random, key.secret)]));

@@ -122,7 +122,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
     overlapMs: maxTokenLifetimeSeconds * 1000,
     keepMs,
   });
-  const nonces = new Nonces(keyring);
+  const nonces = new Nonces(keyring, options.foreignTokens === undefined ? "unrecognised" : "recognised");
   const vault = new ResourceVault(store, keyring, options.sources);
   const tokens = new AttestationTokens(tokenKeys, {
     issuer: options.tokenIssuer ?? "CoCo-Attestation-Service",

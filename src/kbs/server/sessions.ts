@@ -22,9 +22,11 @@ export interface Session {
 }
 
 const purpose = "session cookie";
-/** Id of the key, and whether the text is deflated: small ones are not worth it. */
+/** Id of the key, and the form of what follows. */
 const headSize = 9;
-const deflateFrom = 4 << 10;
+const forms = { text: 0, deflated: 1, withToken: 2 } as const;
+/** A guest with many devices: its token would not fit into a request's head. */
+const deflateFrom = 12 << 10;
 /** Half the time of the defaults, and the same size but for a percent: a token is short and repeats itself nearby. */
 const deflateOptions = { level: 3, memLevel: 6, windowBits: 13, chunkSize: 8 << 10 } as const;
 const maxTextSize = 1 << 20;
@@ -87,18 +89,9 @@ export class Sessions {
   #seal(session: Session): string {
     const [key] = this.#keyring.derivedSecrets(purpose);
     if (key === undefined) return "";
-    const plain = JSON.stringify({
-      id: session.id,
-      v: session.request.version,
-      tee: session.request.tee,
-      nonce: session.nonce,
-      exp: session.expiresAt.getTime(),
-      token: session.token,
-    });
-    const deflate = plain.length > deflateFrom;
-    const head = Buffer.concat([Buffer.from(key.id, "hex"), Buffer.of(deflate ? 1 : 0)]);
-    const text = deflate ? deflateRawSync(plain, deflateOptions) : Buffer.from(plain, "utf8");
-    return encodeBase64Url(Buffer.concat([head, encrypt(text, keyObjectOf(key.secret), head)]));
+    const { form, bytes } = packed(session);
+    const head = Buffer.concat([Buffer.from(key.id, "hex"), Buffer.of(form)]);
+    return encodeBase64Url(Buffer.concat([head, encrypt(bytes, keyObjectOf(key.secret), head)]));
   }
 
   #unseal(cookie: string): Session | undefined {
@@ -107,9 +100,7 @@ export class Sessions {
       const head = bytes.subarray(0, headSize);
       const key = this.#keyring.derivedSecrets(purpose).find(({ id }) => id === head.toString("hex", 0, 8));
       if (key === undefined) return undefined;
-      const text = decrypt(bytes.subarray(headSize), keyObjectOf(key.secret), head);
-      const plain = head[8] === 1 ? inflateRawSync(text, { maxOutputLength: maxTextSize }) : text;
-      return parseSession(parseOwnJson(plain));
+      return unpacked(head[headSize - 1] ?? -1, decrypt(bytes.subarray(headSize), keyObjectOf(key.secret), head));
     } catch {
       // A stranger's cookie, a cut one, or one of another installation: all the same, no session.
       return undefined;
@@ -121,6 +112,49 @@ export class Sessions {
       if (expiresAt > now && this.#attested.size <= maxRemembered) break;
       this.#attested.delete(id);
     }
+  }
+}
+
+/**
+ * A session as bytes. Its token goes behind the text, in the bytes that its three parts encode: a quarter less, as much as
+ * deflating it would save in ten times the time.
+ */
+function packed(session: Session): { readonly form: number; readonly bytes: Buffer } {
+  const { id, request, nonce, expiresAt, token } = session;
+  const members = { id, v: request.version, tee: request.tee, nonce, exp: expiresAt.getTime() };
+  const parts = token === undefined || token.length > deflateFrom ? undefined : partsOf(token);
+  if (parts !== undefined) {
+    const sizes = parts.map(({ length }) => length);
+    return { form: forms.withToken, bytes: Buffer.concat([Buffer.from(`${JSON.stringify({ ...members, sizes })}\0`, "utf8"), ...parts]) };
+  }
+  const text = Buffer.from(JSON.stringify({ ...members, token }), "utf8");
+  if (text.length <= deflateFrom) return { form: forms.text, bytes: text };
+  return { form: forms.deflated, bytes: deflateRawSync(text, deflateOptions) };
+}
+
+/** The bytes of a token's parts; `undefined` when the token cannot be made of them again, bit for bit. */
+function partsOf(token: string): readonly Buffer[] | undefined {
+  const parts = token.split(".").map((part) => Buffer.from(part, "base64url"));
+  return parts.map(encodeBase64Url).join(".") === token ? parts : undefined;
+}
+
+function unpacked(form: number, bytes: Buffer): Session | undefined {
+  switch (form) {
+    case forms.text:
+      return parseSession(parseOwnJson(bytes));
+    case forms.deflated:
+      return parseSession(parseOwnJson(inflateRawSync(bytes, { maxOutputLength: maxTextSize })));
+    case forms.withToken: {
+      // A text of JSON holds no zero byte.
+      const end = bytes.indexOf(0);
+      const members = parseOwnJson(bytes.subarray(0, end));
+      if (!isObject(members) || !Array.isArray(members["sizes"])) return undefined;
+      let at = end + 1;
+      const parts = members["sizes"].map((size: unknown) => encodeBase64Url(bytes.subarray(at, (at += Number(size)))));
+      return parseSession({ ...members, token: parts.join(".") });
+    }
+    default:
+      return undefined;
   }
 }
 

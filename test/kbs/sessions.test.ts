@@ -1,0 +1,74 @@
+import { randomBytes } from "node:crypto";
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { generateRootKey, openMemoryStore } from "../../src/kbs/index.ts";
+import { Keyring } from "../../src/kbs/keys/keyring.ts";
+import { Nonces } from "../../src/kbs/server/nonces.ts";
+import { Sessions } from "../../src/kbs/server/sessions.ts";
+
+const request = { version: "0.4.0", tee: "tdx" } as const;
+const now = new Date("2026-01-02T03:04:05Z");
+const part = (size: number) => randomBytes(size).toString("base64url");
+const valueOf = (cookie: string): string => /=([^;]+)/.exec(cookie)?.[1] ?? "";
+
+async function twoReplicas(): Promise<readonly [Sessions, Sessions]> {
+  const keyring = await Keyring.open(openMemoryStore(), [generateRootKey()]);
+  const options = { nonces: new Nonces(keyring), lifetimeMs: 60_000 };
+  return [new Sessions(keyring, options), new Sessions(keyring, options)];
+}
+
+describe("a session in its cookie", () => {
+  it("carries a token of any size to another replica, bit for bit, and is hardly longer than it", async () => {
+    const [here, there] = await twoReplicas();
+    for (const size of [100, 1500, 4000, 8000]) {
+      const token = `${part(size / 4)}.${part(size)}.${part(64)}`;
+      const cookie = here.cookieOf(here.attest(here.begin(request, now), token, now), "tls");
+      expect(there.open(valueOf(cookie), now)).toMatchObject({ request, token });
+      expect(valueOf(cookie).length).toBeLessThan(token.length * 1.5 + 400);
+    }
+  });
+
+  it("carries texts that are no compact JWS, or not in its only spelling, as they are", async () => {
+    const [here, there] = await twoReplicas();
+    for (const token of ["", ".", "a", "a.b.c", "YQ==.Yg.Yw", "YR.Yg.Yw", "Y Q.Yg", "ä.ö.ü", "one.two.three.four", "x".repeat(20_000)]) {
+      const cookie = here.cookieOf(here.attest(here.begin(request, now), token, now), "plain");
+      expect(there.open(valueOf(cookie), now)).toMatchObject({ token });
+    }
+  });
+
+  it("stays here when it is too long for the head of a request", async () => {
+    const [here, there] = await twoReplicas();
+    const token = `${part(10_000)}.${part(30_000)}.${part(64)}`;
+    const cookie = valueOf(here.cookieOf(here.attest(here.begin(request, now), token, now), "plain"));
+    expect(there.open(cookie, now)).toMatchObject({ token: undefined });
+    expect(here.open(cookie, now)).toMatchObject({ token });
+  });
+
+  it("opens with no byte changed, cut or added", async () => {
+    const [here, there] = await twoReplicas();
+    const token = `${part(20)}.${part(40)}.${part(64)}`;
+    const bytes = Buffer.from(valueOf(here.cookieOf(here.attest(here.begin(request, now), token, now), "plain")), "base64url");
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
+        const other = Buffer.from(bytes);
+        other[at] = (other[at] ?? 0) ^ change;
+        expect(there.open(other.toString("base64url"), now)).toBe("malformed");
+        expect(there.open(bytes.subarray(0, at).toString("base64url"), now)).toBe("malformed");
+      }),
+    );
+    expect(there.open(Buffer.concat([bytes, Buffer.of(0)]).toString("base64url"), now)).toBe("malformed");
+  });
+});
+
+describe("nonces", () => {
+  it("are known as ours where another service's tokens are taken, and random throughout where they are not", async () => {
+    const keyring = await Keyring.open(openMemoryStore(), [generateRootKey()]);
+    const [marked, plain] = [new Nonces(keyring, "recognised"), new Nonces(keyring, "unrecognised")];
+    for (const nonces of [marked, plain]) {
+      const made = Array.from({ length: 100 }, () => nonces.make());
+      expect(new Set(made).size).toBe(100);
+      expect(made.every((nonce) => Buffer.from(nonce, "base64").length === 32)).toBe(true);
+      expect(new Set(made.map((nonce) => marked.isOurs(nonce)))).toEqual(new Set([nonces === marked]));
+    }
+  });
+});
