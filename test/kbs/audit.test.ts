@@ -2,8 +2,10 @@ import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/p
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { canonicalJson, type JsonObject } from "../../src/attestation/index.ts";
 import { verifyAuditLog, type AuditHead } from "../../src/kbs/index.ts";
 import { AuditLog, type AuditLogOptions } from "../../src/kbs/audit/audit-log.ts";
+import { hashOf, type AuditEntry, type AuditRecord } from "../../src/kbs/audit/record.ts";
 import { readRecords } from "../../src/kbs/audit/read-log.ts";
 import { signCompact } from "../../src/kbs/tokens/jws.ts";
 import { generateSigningKey } from "../../src/kbs/tokens/signing-key.ts";
@@ -70,6 +72,32 @@ describe("the audit log", () => {
       startsAt: "beginning",
     });
     expect((await readRecords(directory, { after: 3, limit: 2 })).map(({ seq }) => seq)).toEqual([4, 5]);
+  });
+
+  it("writes a record as the text that it hashes: canonical, whatever its members and their characters", async () => {
+    const full: Required<AuditEntry> = {
+      ...entry('a/b/"c\\d\u2028\u{1f511}\n'),
+      version: 3,
+      reasons: ["gründe", "", "\u0000\u007f"],
+      policy: "p sha256:00",
+      evidence: "sha256:00",
+      token: "jti",
+      count: 2,
+      since: "2026-01-01T00:00:00Z",
+      checkpoint: "none",
+    };
+    const log = await open();
+    await log.append(full);
+    await log.append({ ...entry("a/b/c"), version: undefined, reasons: [] });
+    await log.close();
+    const [first = "", second = ""] = await lines();
+    for (const line of [first, second]) {
+      const { hash, ...rest } = JSON.parse(line) as AuditRecord;
+      expect(line).toBe(`${canonicalJson(rest as unknown as JsonObject).slice(0, -1)},"hash":"${hash}"}`);
+      expect(hash).toBe(hashOf(rest));
+    }
+    expect(JSON.parse(first)).toMatchObject(full);
+    expect(JSON.parse(second)).not.toHaveProperty("version");
   });
 
   it("finds an edited record, whichever member was edited", async () => {

@@ -45,9 +45,10 @@ export interface AuditRecord extends AuditEntry {
 
 export const firstPrev = "0".repeat(64);
 
-/** The hash of a record without its `hash`. Source: RFC 8785 for the canonical form. */
+/** The hash of a record that was read, without its `hash`. Source: RFC 8785 for the canonical form. */
 export function hashOf(record: Omit<AuditRecord, "hash">): string {
-  return hashOfText(canonicalText(record), record.prev);
+  // Whatever members it has: one that was added breaks the chain as one that was changed does.
+  return hashOfText(canonicalJson(record as unknown as JsonObject), record.prev);
 }
 
 /** A record with its hash, and its line in the log: the very text that is hashed, with the hash behind it. */
@@ -57,9 +58,36 @@ export function sealedRecord(record: Omit<AuditRecord, "hash">): { readonly reco
   return { record: { ...record, hash: sum }, line: `${text.slice(0, -1)},"hash":"${sum}"}\n` };
 }
 
+/** The members of every record that we write, as RFC 8785 sorts them. */
+const sortedMembers = [
+  "action",
+  "actor",
+  "address",
+  "chain",
+  "checkpoint",
+  "count",
+  "decision",
+  "evidence",
+  "policy",
+  "prev",
+  "reasons",
+  "requestId",
+  "resource",
+  "seq",
+  "since",
+  "time",
+  "token",
+  "version",
+] as const satisfies readonly (keyof AuditRecord)[];
+
+/** In the order of the list, which is the canonical one; values are texts, numbers and a list of texts. */
 function canonicalText(record: Omit<AuditRecord, "hash">): string {
-  // Members that are undefined are left out, as in the line.
-  return canonicalJson(record as unknown as JsonObject);
+  let text = "";
+  for (const name of sortedMembers) {
+    const value = record[name];
+    if (value !== undefined) text += `${text === "" ? "{" : ","}"${name}":${canonicalJson(value)}`;
+  }
+  return `${text}}`;
 }
 
 function hashOfText(text: string, prev: string): string {

@@ -7,6 +7,7 @@ import {
   createSecretKey,
   privateDecrypt,
   publicEncrypt,
+  type ECDH,
   type KeyObject,
 } from "node:crypto";
 import { decodeBase64Url, encodeBase64Url, parseJson } from "../../bytes/index.ts";
@@ -67,9 +68,20 @@ export function sealResponse(plaintext: Uint8Array, recipient: TeePublicKey, ran
   return sealed;
 }
 
+/** One for each curve, given a new key for each answer: setting the curve up costs a tenth of making the key. */
+const ephemerals = new Map<string, ECDH>();
+
+function ephemeralOn(curve: string): ECDH {
+  const known = ephemerals.get(curve);
+  if (known !== undefined) return known;
+  const made = createECDH(curve);
+  ephemerals.set(curve, made);
+  return made;
+}
+
 function wrapToEc(cek: Buffer, recipient: TeePublicKey & { kty: "EC" }, scalar: Buffer | undefined) {
   const { openssl, size } = ecCurves[recipient.crv];
-  const ephemeral = createECDH(openssl);
+  const ephemeral = ephemeralOn(openssl);
   if (scalar !== undefined) ephemeral.setPrivateKey(scalar);
   const point = scalar === undefined ? ephemeral.generateKeys() : ephemeral.getPublicKey();
   const kek = deriveKek(ephemeral.computeSecret(pointOf(recipient)));

@@ -191,6 +191,8 @@ async function discardRest(message: IncomingMessage): Promise<void> {
   if (!message.complete) message.pause();
 }
 
+const noQuery = new URLSearchParams();
+
 function callOf(server: HttpServerRequest, message: IncomingMessage): Call {
   const [path, query] = splitOnce(message.url ?? "", "?");
   let parsed: URLSearchParams | undefined;
@@ -200,7 +202,7 @@ function callOf(server: HttpServerRequest, message: IncomingMessage): Call {
     path,
     // Most requests have none, and nobody looks.
     get query() {
-      parsed ??= new URLSearchParams(query);
+      parsed ??= query === "" ? noQuery : new URLSearchParams(query);
       return parsed;
     },
     headers: message.headers,
