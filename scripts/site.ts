@@ -104,6 +104,11 @@ function searchIndex(pages: readonly SitePage[]): string {
   return `globalThis.ocisealPages = ${JSON.stringify(entries)};\n`;
 }
 
+/** Comments are for whoever edits a page; with HTML switched off they would be shown. Code keeps what looks like one. */
+function withoutComments(text: string): string {
+  return text.replaceAll(/^<!--[^\n]*-->\n/gm, "");
+}
+
 /** Renders the site into a folder. Resolves to its pages. */
 export async function renderSite(root: string, output: string): Promise<readonly SitePage[]> {
   const { default: Eleventy, IdAttributePlugin } = await import("@11ty/eleventy");
@@ -128,7 +133,7 @@ export async function renderSite(root: string, output: string): Promise<readonly
       for (const { source, path, title, text } of pages) {
         const up = "../".repeat(path.split("/").length - 1);
         const data = { layout: "page.liquid", permalink: path, templateEngineOverride: "md", title, source, path, up, navigation };
-        config.addTemplate(`${path.replaceAll("/", "-").replace(/\.html$/, "")}.md`, text, data);
+        config.addTemplate(`${path.replaceAll("/", "-").replace(/\.html$/, "")}.md`, withoutComments(text), data);
       }
       config.addTemplate("search-index.md", searchIndex(pages), { permalink: "search-index.js", templateEngineOverride: false });
     },

@@ -16,6 +16,11 @@
     }
     return sum;
   };
+  // Where there is no room beside the text, the list of pages opens when it is asked for.
+  const narrow = matchMedia("(max-width: 52rem)");
+  const fold = () => (document.getElementById("pages").open = !narrow.matches);
+  narrow.addEventListener("change", fold);
+  fold();
   input.addEventListener("input", () => {
     const words = input.value
       .toLowerCase()

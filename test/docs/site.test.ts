@@ -1,9 +1,11 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { renderSite, type SitePage } from "../../scripts/site.ts";
+import { missingChromium, startChromium } from "../browser.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 let folder: string;
@@ -63,6 +65,35 @@ describe("the site", () => {
     for (const name of ["style.css", "search.js"])
       expect(readFileSync(join(folder, name), "utf8")).not.toMatch(/https?:\/\/|@import|url\(/);
   });
+
+  it("shows no comment that is for whoever edits a page", () => {
+    for (const { name, html } of files) expect(html.replaceAll(/<pre>[^]*?<\/pre>/g, ""), name).not.toMatch(/(&lt;|<)!--/);
+  });
+
+  it.skipIf(missingChromium())(
+    "begins with the text on a telephone, and is no wider; names stay whole",
+    async () => {
+      const browser = await startChromium();
+      try {
+        const phone = await browser.newPage({ viewport: { width: 390, height: 844 } });
+        for (const path of ["getting-started.html", "reference/errors.html", "how-to/seal-in-ci.html"]) {
+          await phone.goto(pathToFileURL(join(folder, path)).href);
+          expect((await phone.locator("h1").boundingBox())?.y ?? Infinity, path).toBeLessThan(400);
+          expect(await phone.evaluate("document.documentElement.scrollWidth"), path).toBeLessThanOrEqual(390);
+        }
+        await phone.locator("summary").click();
+        expect(await phone.getByRole("link", { name: "Getting started" }).isVisible()).toBe(true);
+        const desk = await browser.newPage({ viewport: { width: 1200, height: 900 } });
+        await desk.goto(pathToFileURL(join(folder, "reference/errors.html")).href);
+        expect(await desk.getByRole("link", { name: "Getting started" }).isVisible()).toBe(true);
+        // One line of 14 pixels, not three.
+        expect((await desk.getByText("ERR_ATTESTATION_POLICY_MALFORMED", { exact: true }).boundingBox())?.height).toBeLessThan(30);
+      } finally {
+        await browser.close();
+      }
+    },
+    60_000,
+  );
 
   it("finds pages by what they say", () => {
     const context: { ocisealPages?: readonly { readonly path: string; readonly text: string }[] } = {};
