@@ -13,7 +13,7 @@ import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
 import type { KbsOptions } from "./kbs-connection.ts";
 import { askPassword, readPassword } from "./password.ts";
-import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
+import { parseProviderName, providerEnvironment, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
 
 /** Keys made ready to open layers with; whoever asked for them closes them. */
@@ -47,7 +47,8 @@ export async function openKeys(shell: Shell, values: readonly string[], options:
     } else if (value.startsWith("provider:")) {
       const { name, parameter } = parseProviderName(value.slice("provider:".length));
       const config = await requireProviderConfig(shell);
-      unwrappers.push(providerUnwrapper({ config, name, ...(parameter === undefined ? {} : { parameters: [parameter] }) }));
+      const env = providerEnvironment(shell, values);
+      unwrappers.push(providerUnwrapper({ config, name, env, ...(parameter === undefined ? {} : { parameters: [parameter] }) }));
     } else if (value.startsWith("pgp:")) {
       unwrappers.unshift(await pgpKeys(shell, value.slice("pgp:".length)));
     } else if (value.startsWith("pkcs11:")) {

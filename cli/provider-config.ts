@@ -25,3 +25,16 @@ export function parseProviderName(text: string): { readonly name: string; readon
   const at = text.indexOf(":");
   return at < 0 ? { name: text, parameter: undefined } : { name: text.slice(0, at), parameter: text.slice(at + 1) };
 }
+
+/** Variables that hold passwords and PINs by their name. */
+const secretVariables: readonly string[] = ["COSIGN_PASSWORD", "COSIGN_PKCS11_PIN"];
+
+/**
+ * The environment that a provider program gets: ours without passwords, also those that `-k FILE:env=NAME` names. They
+ * are of other keys, and none of its business.
+ */
+export function providerEnvironment(shell: Shell, keys: readonly string[] = []): Readonly<Record<string, string | undefined>> {
+  const named = keys.flatMap((key) => /:env=(.+)$/s.exec(key)?.[1] ?? []);
+  const secret = new Set([...secretVariables, ...named]);
+  return Object.fromEntries(Object.entries(shell.env).filter(([name]) => !secret.has(name)));
+}

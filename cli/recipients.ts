@@ -16,11 +16,14 @@ import { formatResourceUri, parseKeyTarget } from "../src/kbs/index.ts";
 import { usage } from "./errors.ts";
 import { readSmallFile } from "./files.ts";
 import type { KbsOptions } from "./kbs-connection.ts";
-import { parseProviderName, requireProviderConfig } from "./provider-config.ts";
+import { parseProviderName, providerEnvironment, requireProviderConfig } from "./provider-config.ts";
 import type { Shell } from "./shell.ts";
 
 export interface RecipientOptions extends KbsOptions {
   readonly profile?: string;
+  /** Keys of the same command, whose passwords a provider must not see. */
+  readonly key?: readonly string[];
+  readonly decryptionKey?: readonly string[];
 }
 
 /** Recipients made ready, and what was done at the KBS for them. */
@@ -104,13 +107,18 @@ async function prepare(
     ...(await providerRecipients(
       shell,
       opened.map(({ value }) => value),
+      options,
     )),
   );
   return { wrappers, registered };
 }
 
 /** One wrapper for each provider, with all its parameters: it gets them in one call, as from ocicrypt. */
-async function providerRecipients(shell: Shell, values: readonly string[]): Promise<readonly KeyWrapper[]> {
+async function providerRecipients(
+  shell: Shell,
+  values: readonly string[],
+  { key = [], decryptionKey = [] }: RecipientOptions,
+): Promise<readonly KeyWrapper[]> {
   const parameters = new Map<string, string[]>();
   for (const value of values.filter((text) => text.startsWith("provider:"))) {
     const { name, parameter = "Enabled" } = parseProviderName(value.slice("provider:".length));
@@ -118,7 +126,8 @@ async function providerRecipients(shell: Shell, values: readonly string[]): Prom
   }
   if (parameters.size === 0) return [];
   const config = await requireProviderConfig(shell);
-  return [...parameters].map(([name, texts]) => providerWrapper({ config, name, parameters: texts }));
+  const env = providerEnvironment(shell, [...key, ...decryptionKey]);
+  return [...parameters].map(([name, texts]) => providerWrapper({ config, name, parameters: texts, env }));
 }
 
 /** One key per image: without a tag the tag is generated. */

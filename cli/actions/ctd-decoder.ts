@@ -19,7 +19,7 @@ import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { lazyGuest } from "../key-provider.ts";
-import { readProviderConfig } from "../provider-config.ts";
+import { providerEnvironment, readProviderConfig } from "../provider-config.ts";
 import type { Shell } from "../shell.ts";
 
 interface DecoderOptions extends KbsOptions {
@@ -142,7 +142,7 @@ async function localUnwrappers(shell: Shell, payload: LayerPayload, options: Dec
 
 async function providers(shell: Shell): Promise<readonly KeyUnwrapper[]> {
   const config = await readProviderConfig(shell);
-  return config === undefined ? [] : [...config.keys()].map((name) => providerUnwrapper({ config, name }));
+  return config === undefined ? [] : [...config.keys()].map((name) => providerUnwrapper({ config, name, env: providerEnvironment(shell) }));
 }
 
 const maxKeyFiles = 1000;

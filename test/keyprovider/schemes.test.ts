@@ -71,4 +71,44 @@ describe("recipients and keys as in ocicrypt", () => {
       });
     }
   });
+
+  it("a provider gets the packet and its own parameters, and no key or password of others, in no way", async () => {
+    // Turns bytes around, and writes down all that it is told: its request, arguments and environment.
+    await writeFile(
+      join(folder, "provider.mjs"),
+      `import { appendFileSync, readFileSync } from "node:fs";
+       const text = readFileSync(0, "utf8");
+       appendFileSync("told", JSON.stringify([text, process.argv, process.env]) + "\\n");
+       const { op, keywrapparams, keyunwrapparams } = JSON.parse(text);
+       const turned = (base64) => [...Buffer.from(base64, "base64")].reverse();
+       console.log(JSON.stringify(op === "keywrap"
+         ? { keywrapresults: { annotation: turned(keywrapparams.optsdata) } }
+         : { keyunwrapresults: { optsdata: turned(keyunwrapparams.annotation) } }));`,
+    );
+    const config = { "key-providers": { mine: { cmd: { path: process.execPath, args: ["provider.mjs"] } } } };
+    await writeFile(join(folder, "providers.json"), JSON.stringify(config));
+    const locked = rsa.export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "rsa-secret" }).toString();
+    await writeFile(join(folder, "locked.key"), locked);
+    const env = {
+      OCICRYPT_KEYPROVIDER_CONFIG: "providers.json",
+      COSIGN_PASSWORD: "cosign-secret",
+      COSIGN_PKCS11_PIN: "pin-secret",
+      SEEN: "seen",
+    };
+    const passwords = { RSA_PASSWORD: "rsa-secret", PGP_PASSWORD: "pgp-secret" };
+    const done = async (...args: readonly string[]): Promise<void> => {
+      const outcome = await run(args, args.includes("-k") ? { ...env, ...passwords } : env);
+      expect(outcome, outcome.stderr).toMatchObject({ status: 0 });
+    };
+    const keys = ["-k", "locked.key:env=RSA_PASSWORD", "-k", "pgp:sec.asc:env=PGP_PASSWORD", "-k", "provider:mine"];
+    await done("encrypt", "oci:image:app", "oci:theirs:app", "-r", "provider:mine:a");
+    await done("decrypt", "oci:theirs:app", "oci:theirs-open:app", ...keys);
+    await done("rewrap", "oci:theirs:app", ...keys, "--add", "provider:mine:b");
+    const told = await readFile(join(folder, "told"), "utf8");
+    expect(told.match(/"op\\":\\"keyunwrap/g)?.length).toBeGreaterThan(1);
+    expect(told).toContain('"SEEN":"seen"');
+    const lines = locked.split("\n").filter((line) => /^[A-Za-z0-9+/=]{40,}$/.test(line));
+    for (const secret of ["-secret", "PRIVATE KEY", Buffer.from("-secret").toString("base64").slice(0, 8), ...lines])
+      expect(told).not.toContain(secret);
+  });
 });

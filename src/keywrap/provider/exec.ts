@@ -7,6 +7,8 @@ export interface ExecCall {
   readonly path: string;
   readonly args: readonly string[];
   readonly request: Uint8Array;
+  /** The whole environment of the program; the process's own unless told. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -19,12 +21,13 @@ const maxWords = 2000;
  * `ERR_KEYWRAP_PROVIDER_FAILED`, or the signal's reason.
  */
 export async function callProgram(call: ExecCall): Promise<Buffer> {
-  const { name, path, args, request, timeoutMs, signal } = call;
+  const { name, path, args, request, env, timeoutMs, signal } = call;
   signal?.throwIfAborted();
   const child = spawn(path, args, {
     stdio: ["pipe", "pipe", "pipe"],
     timeout: timeoutMs,
     killSignal: "SIGKILL",
+    ...(env === undefined ? {} : { env: { ...env } }),
     ...(signal === undefined ? {} : { signal }),
   });
   const reply: Buffer[] = [];

@@ -8,6 +8,8 @@ export interface ProviderRequest {
   readonly name: string;
   /** What follows `provider:NAME:`, one text per recipient; `Enabled` where nothing follows, as ocicrypt has it. */
   readonly parameters?: readonly string[] | undefined;
+  /** The whole environment of a provider that is a program; the process's own unless told. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   /** For one call; 60 seconds when not given. */
   readonly timeoutMs?: number | undefined;
 }
@@ -63,7 +65,7 @@ async function ask(
   const call = { name: request.name, request: message, timeoutMs: request.timeoutMs ?? defaultTimeoutMs, signal: options.signal };
   switch (target.kind) {
     case "exec":
-      return (await import("./exec.ts")).callProgram({ ...call, path: target.path, args: target.args });
+      return (await import("./exec.ts")).callProgram({ ...call, path: target.path, args: target.args, env: request.env });
     case "grpc":
       return (await import("./grpc.ts")).callService({ ...call, target: target.target, tls: target.tls, operation });
   }
