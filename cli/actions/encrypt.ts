@@ -50,7 +50,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
       throw error;
     });
     refuseDigest(to);
-    const layers = await layerChoice(images, options);
+    const layers = await layerChoice(images, options, shell.signal);
     const signer =
       options.signKey === undefined ? undefined : await (await import("../sign-sealed.ts")).openResultSigner(shell, options.signKey);
     const origin = await examineSource(shell, { store: from.store, name: from.name, root }, options);
@@ -97,6 +97,8 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
       progress.stop();
     }
   });
+  if (options.skipBase !== undefined && report.layers.every(({ outcome }) => outcome === "encrypted"))
+    shell.note(`no layer of ${options.skipBase} is in ${source}: every layer is encrypted`);
   const keys = report.keys.map(({ uri, outcome, proof }) => `key ${uri}: ${outcome} (${proof})`);
   const signed = report.signatures.length === 0 ? [] : [`signed ${counted(report.signatures.length, "manifest")}`];
   const last = mode === "plan" ? "dry run: nothing was written" : `${destination} is now ${report.result.digest}`;
@@ -120,12 +122,16 @@ export function engineOf(text: string | undefined): Engine {
   throw usage(`--engine takes node or noble, not ${text}`);
 }
 
-async function layerChoice(images: Images, { layer = [], encryptLayer = [], skipBase }: EncryptOptions): Promise<LayerChoice> {
+async function layerChoice(
+  images: Images,
+  { layer = [], encryptLayer = [], skipBase }: EncryptOptions,
+  signal: AbortSignal,
+): Promise<LayerChoice> {
   const listed = [...layer, ...encryptLayer];
   if (skipBase === undefined) return parseLayerChoice(listed);
   if (listed.length > 0) throw usage("--layer and --skip-base do not go together");
   const { imagesOf, readImageTree } = await import("../../src/pipeline/index.ts");
   const { image, root } = await images.resolve(skipBase);
-  const tree = await readImageTree({ store: image.store, root });
+  const tree = await readImageTree({ store: image.store, root }, { signal });
   return { kind: "except", digests: new Set(imagesOf(tree).flatMap(({ manifest }) => manifest.layers.map(({ digest }) => digest))) };
 }

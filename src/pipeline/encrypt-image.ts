@@ -163,9 +163,14 @@ async function planManifest(
         const common = { image: labelOf(node), position, source: addressOf(source), result: addressOf(results[position] ?? source) };
         return positions.has(position)
           ? { ...common, outcome: "encrypted", cipher, recipients: wrappers.map(({ name }) => name) }
-          : { ...common, outcome: "kept", reason: isForeignLayer(source) ? "not chosen, plain at its own URL" : "not chosen" };
+          : { ...common, outcome: "kept", reason: reasonFor(request, source) };
       }),
   };
+}
+
+function reasonFor({ layers }: EncryptRequest, layer: Descriptor): string {
+  const why = layers?.kind === "except" ? "of the base image" : "not chosen";
+  return isForeignLayer(layer) ? `${why}, plain at its own URL` : why;
 }
 
 async function checkEncryptable(
