@@ -35,6 +35,16 @@ const groups: readonly { readonly names: readonly string[]; readonly register: (
   { names: [], register: registerCompletion },
 ];
 
+const firstSteps = `
+Examples:
+  ociseal doctor
+  ociseal key generate ec --out team
+  ociseal encrypt docker.io/library/alpine:3 localhost:5000/alpine:sealed -r jwe:team.pub
+  ociseal inspect localhost:5000/alpine:sealed
+  ociseal decrypt localhost:5000/alpine:sealed oci:alpine -k team.key
+
+ociseal COMMAND --help says more about each command.`;
+
 /** A list of commands has their names alone: with arguments there is no room beside them for what they do. */
 const names = { subcommandTerm: (command: Command): string => command.name() };
 
@@ -52,6 +62,7 @@ export function makeProgram(launcher: Launcher, settings: ProgramSettings): Comm
     .configureHelp({ helpWidth: Math.min(settings.width || 100, 120), sortSubcommands: false, ...names });
   const named = groups.filter(({ names }) => names.includes(settings.command ?? ""));
   for (const { register } of named.length > 0 ? named : groups) register(program, launcher);
+  if (named.length === 0) program.addHelpText("after", firstSteps);
   configure(program);
   return program;
 }
