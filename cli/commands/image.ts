@@ -76,6 +76,12 @@ Examples:
   ociseal encrypt docker.io/library/alpine:3 localhost:5000/alpine:sealed -r jwe:team.pub
   ociseal encrypt oci:app oci:app-sealed -r kbs:///default/app-key --kbs http://127.0.0.1:8080 --kbs-admin-token token
   ociseal encrypt --from-file images.txt --shard 0/8 --state shard-0.jsonl -r jwe:team.pub
+
+What the registry learns, and what it costs:
+  --pad                    sizes within 12 % and the number of layers still show; the layers grow by that much
+  --convergent KEYFILE     everybody sees which layers are equal, and who has the secret can test guesses of
+                           what is in them: one secret for each tenant, kept as well as the keys
+  --strip-history          nobody reads how it was built, you neither
 ${recipients}
 ${imageNames}`,
     )
