@@ -9,7 +9,7 @@ import { carryLayer, isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
 import { imagesOf, labelOf, readImageTree, type ManifestNode } from "./image-tree.ts";
 import { LayerWork } from "./layer-work.ts";
-import { requireProfile, type LintProfile } from "./lint-image.ts";
+import { foreseeProfile, requireProfile, type LintProfile } from "./lint-image.ts";
 import { addressOf, type ImageReport, type LayerReport } from "./layer-report.ts";
 import { finishImage, takingBackOnFailure, type Destination } from "./finish.ts";
 import { rebuildImage } from "./rebuild.ts";
@@ -150,6 +150,10 @@ async function planManifest(
   const { manifest } = node;
   const where = nameOf(request, node);
   for (const i of positions) await checkEncryptable(request, manifest.layers[i], `layer ${i} of ${where}`, options);
+  if (request.profile !== undefined) {
+    const chosen = [...manifest.layers.entries()].filter(([i]) => positions.has(i));
+    foreseeProfile(chosen, { profile: request.profile, wrappers: request.wrappers, image: labelOf(node) });
+  }
   const annotationBytes = positions.size * request.wrappers.reduce((sum, { schemes }) => sum + schemes.length, 0) * bytesPerRecipient;
   checkManifestSize(
     { size: node.bytes.length + annotationBytes, layers: positions.size, recipients: request.wrappers.length, annotationBytes },

@@ -1,5 +1,5 @@
-import { isKbsUri, KeywrapError, parseKbsUri, type RecipientDescription } from "../keywrap/index.ts";
-import { describeEncryption, isSealableMediaType, type EncryptionDescription } from "../layer/index.ts";
+import { isKbsUri, KeywrapError, parseKbsUri, type KeyWrapper, type RecipientDescription, type WrapScheme } from "../keywrap/index.ts";
+import { describeEncryption, encryptedMediaType, isSealableMediaType, type EncryptionDescription } from "../layer/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentStore } from "../store/index.ts";
 import { PipelineError } from "./errors.ts";
@@ -37,10 +37,26 @@ export async function lintImage(
 /** Throws `ERR_PROFILE_REFUSED` when the profile's readers would not open one of these sealed layers. */
 export function requireProfile(layers: readonly Descriptor[], profile: LintProfile, where: string): void {
   const [first] = lintLayers(layers, profile, where);
-  if (first === undefined) return;
-  throw new PipelineError("ERR_PROFILE_REFUSED", {
-    message: `a ${profile} reader would not open layer ${first.position} of ${first.image}: ${first.message}`,
-    hint: first.hint,
+  if (first !== undefined) throw refused(profile, first);
+}
+
+/** What of that can be told of plain layers before a byte of them moves: their types once they are sealed, and whom they are for. */
+export function foreseeProfile(
+  chosen: readonly (readonly [position: number, layer: Descriptor])[],
+  { profile, wrappers, image }: { readonly profile: LintProfile; readonly wrappers: readonly KeyWrapper[]; readonly image: string },
+): void {
+  if (profile !== "coco") return;
+  const schemes = wrappers.flatMap((wrapper) => wrapper.schemes);
+  for (const [position, { mediaType }] of chosen) {
+    const [problem] = [...problemsOfType(encryptedMediaType(mediaType)), ...problemsOfSchemes(schemes)];
+    if (problem !== undefined) throw refused(profile, { image, position, message: problem[0], hint: problem[1] });
+  }
+}
+
+function refused(profile: LintProfile, { image, position, message, hint }: LintFinding): PipelineError {
+  return new PipelineError("ERR_PROFILE_REFUSED", {
+    message: `a ${profile} reader would not open layer ${position} of ${image}: ${message}`,
+    hint,
   });
 }
 
@@ -68,15 +84,23 @@ function* problemsOf(layer: Descriptor, encryption: EncryptionDescription, profi
       ];
     return;
   }
-  if (!cocoTypes.has(layer.mediaType))
-    yield [`its media type ${layer.mediaType} is not among the four that image-rs knows`, "compress with gzip, or not at all"];
-  const providers = encryption.recipients.map(({ scheme }) => scheme).filter((scheme) => scheme.startsWith("provider."));
+  yield* problemsOfType(layer.mediaType);
+  yield* problemsOfSchemes(encryption.recipients.map(({ scheme }) => scheme));
+  for (const recipient of encryption.recipients) if (recipient.scheme === "provider.attestation-agent") yield* problemsOfPacket(recipient);
+}
+
+function* problemsOfType(mediaType: string): Generator<readonly [string, string]> {
+  if (!cocoTypes.has(mediaType))
+    yield [`its media type ${mediaType} is not among the four that image-rs knows`, "compress with gzip, or not at all"];
+}
+
+function* problemsOfSchemes(schemes: readonly WrapScheme[]): Generator<readonly [string, string]> {
+  const providers = schemes.filter((scheme) => scheme.startsWith("provider."));
   if (!providers.includes("provider.attestation-agent"))
     yield ["it has no packet for the attestation agent", "add a recipient like kbs:///REPOSITORY/TYPE/TAG"];
   // image-rs takes the alphabetically first provider whatever it is called.
   else if (providers.toSorted()[0] !== "provider.attestation-agent")
     yield ["another key provider's packet sorts before the attestation agent's", "remove that recipient"];
-  for (const recipient of encryption.recipients) if (recipient.scheme === "provider.attestation-agent") yield* problemsOfPacket(recipient);
 }
 
 const again = "wrap it again: ociseal rewrap --add kbs:///REPOSITORY/TYPE/TAG";

@@ -2,10 +2,11 @@ import { randomBytes } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
 import { makeImage, pushImage } from "../../registry-fixtures/index.ts";
 import { digestOf } from "../../src/bytes/index.ts";
-import { kbsWrapper } from "../../src/keywrap/index.ts";
+import { jweWrapper, kbsWrapper } from "../../src/keywrap/index.ts";
 import { mediaTypes, serializeJson, type Descriptor, type ImageManifest } from "../../src/oci/index.ts";
 import { encryptImage, lintImage } from "../../src/pipeline/index.ts";
 import { bytesStream, memoryStore, readManifest } from "../../src/store/index.ts";
+import { ec, holderOf } from "../keywrap/keys.ts";
 
 /*
  * What a stock Confidential Containers guest makes of an image, from the sources of image-rs and its data hub; what other
@@ -80,5 +81,31 @@ describe("lint --profile coco", () => {
     ],
   ])("says why not: %s", async (_, change, reason) => {
     expect(await reasons(change)).toContain(reason);
+  });
+});
+
+describe("--profile coco", () => {
+  it.each([
+    ["layers in zstd", "zstd", [kbsWrapper({ uri: "kbs:///default/key/1", kek: randomBytes(32) })], /not among the four/],
+    ["nobody at a KBS", "gzip", [jweWrapper({ publicKey: holderOf(ec()).publicKey })], /no packet for the attestation agent/],
+  ] as const)("refuses %s before a byte moves, and in a plan", async (_, compression, wrappers, reason) => {
+    const made = await makeImage({ layers: [{ entries: [{ kind: "file", path: "a", content: Buffer.from("a") }], compression }] });
+    const [from, to] = [memoryStore(), memoryStore()];
+    await pushImage(from, made, "app");
+    const moved: string[] = [];
+    for (const mode of ["plan", "write"] as const) {
+      const sealing = encryptImage({
+        from,
+        root: made.descriptor,
+        to: { store: to, reference: "never" },
+        cipher: "AES_256_CTR_HMAC_SHA256",
+        wrappers,
+        profile: "coco",
+        mode,
+        onProgress: ({ kind }) => moved.push(kind),
+      });
+      await expect(sealing).rejects.toMatchObject({ code: "ERR_PROFILE_REFUSED", message: expect.stringMatching(reason) as string });
+    }
+    expect(moved).toEqual([]);
   });
 });
