@@ -1,5 +1,7 @@
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { missingPeers } from "../peers.ts";
 import { startSigstoreServices, type SigstoreServices } from "../signing/sigstore-services.ts";
@@ -103,6 +105,16 @@ describe.skipIf(missingPeers("docker-registry"))("the GitHub Action, as a runner
     expect(run.errors[0]?.message).toContain("\nhint: ");
     expect(await left()).toEqual([]);
     expect(await readdir(join(bench.folder, "workspace"))).not.toContain("owned");
+  });
+
+  it("removes after the job what a cancelled run left, and nothing else", async () => {
+    const post = join(bench.folder, "action/deploy/github/post.ts");
+    for (const name of ["ociseal-cancelled", "of-somebody-else"]) await mkdir(join(temporary, name));
+    for (const name of ["ociseal-cancelled", "of-somebody-else", "ociseal-never-made"])
+      await promisify(execFile)(node, [post], { env: { STATE_work: join(temporary, name) } });
+    await promisify(execFile)(node, [post], { env: {} });
+    expect(await left()).toEqual(["of-somebody-else"]);
+    await rm(join(temporary, "of-somebody-else"), { recursive: true });
   });
 
   it("is refused a key by the service when the job is of another branch", async () => {
