@@ -33,7 +33,7 @@ export async function openRegistryAccess(shell: Shell, flags: RegistryFlags): Pr
           shell.warn(`${notice.host}: ${notice.text}`);
           break;
         case "retry":
-          shell.note(`${notice.host}: trying again in ${Math.round(notice.waitMs / 100) / 10} s (${notice.reason})`);
+          shell.note(`${notice.host}: trying again ${inSeconds(notice.waitMs)} (${notice.reason})`);
           break;
         case "mirror-failed":
           shell.note(`mirror ${notice.host}: ${notice.reason}`);
@@ -42,4 +42,9 @@ export async function openRegistryAccess(shell: Shell, flags: RegistryFlags): Pr
     },
   });
   return { transport, credentials, registriesConf };
+}
+
+function inSeconds(waitMs: number): string {
+  const seconds = Math.round(waitMs / 100) / 10;
+  return seconds === 0 ? "at once" : `in ${seconds} s`;
 }
