@@ -13,6 +13,7 @@ import {
   type ServeRequest,
 } from "../../src/keyprovider/index.ts";
 import { parseProviderConfig, providerUnwrapper, providerWrapper } from "../../src/keywrap/index.ts";
+import { ociseal, startServer } from "../cli/run.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ociseal-grpc-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -50,11 +51,11 @@ async function start(request: Partial<ServeRequest> = {}): Promise<KeyProviderSe
   return server;
 }
 
-const client = (target: string, tls?: Readonly<Record<string, unknown>>) => {
+const client = (target: string, tls?: Readonly<Record<string, unknown>>, parameters?: readonly string[]) => {
   const config = parseProviderConfig(
     Buffer.from(JSON.stringify({ "key-providers": { mine: { grpc: target, ...(tls === undefined ? {} : { "grpc-tls": tls }) } } })),
   );
-  return { wrapper: providerWrapper({ config, name: "mine" }), unwrapper: providerUnwrapper({ config, name: "mine" }) };
+  return { wrapper: providerWrapper({ config, name: "mine", parameters }), unwrapper: providerUnwrapper({ config, name: "mine" }) };
 };
 
 interface Raw {
@@ -141,6 +142,27 @@ describe("the key provider service", () => {
       code: "ERR_KEYWRAP_PROVIDER_FAILED",
     });
     await expect(client(target).wrapper.wrap(Buffer.from("secret"))).rejects.toMatchObject({ code: "ERR_KEYWRAP_PROVIDER_FAILED" });
+  });
+
+  it("does so from the command line too, for many calls at once", async () => {
+    const tls = certificates();
+    const pair = ["--tls-cert", tls.path("server.pem"), "--tls-key", tls.path("server.key")];
+    const args = ["keyprovider", "serve", "--listen", "127.0.0.1:0", "--name", "mine", "--allow-sample", ...pair];
+    const server = await startServer([...args, "--tls-client-ca", tls.path("ca.pem")], { cwd: folder });
+    try {
+      const settings = { "root-ca-file": tls.path("ca.pem"), "server-name": "localhost" };
+      const known = { ...settings, "cert-file": tls.path("client.pem"), "key-file": tls.path("client.key") };
+      const target = server.ready["listening"] ?? "";
+      const wrap = (how: Readonly<Record<string, unknown>>) =>
+        client(target, how, ["sample=true"]).wrapper.wrap(Buffer.from('{"symkey":"AAAA"}'));
+      const packets = await Promise.all(Array.from({ length: 20 }, () => wrap(known)));
+      const wrapped = packets.map(([packet]) => (JSON.parse(Buffer.from(packet?.bytes ?? []).toString()) as { iv: string }).iv);
+      expect(new Set(wrapped).size).toBe(20);
+      await expect(wrap(settings)).rejects.toMatchObject({ code: "ERR_KEYWRAP_PROVIDER_FAILED" });
+    } finally {
+      expect(await server.stop()).toBe(0);
+    }
+    expect(await ociseal([...args.slice(0, -2), "--tls-client-ca", tls.path("ca.pem")], { cwd: folder })).toMatchObject({ status: 2 });
   });
 
   it("does not listen beyond loopback without client certificates", async () => {
