@@ -5,6 +5,7 @@ import { generateRootKey, openMemoryStore } from "../../src/kbs/index.ts";
 import { Keyring } from "../../src/kbs/keys/keyring.ts";
 import { Nonces } from "../../src/kbs/server/nonces.ts";
 import { Sessions } from "../../src/kbs/server/sessions.ts";
+import { attest, attestBody, auth, handshake, newTestKey, startBench } from "./harness.ts";
 
 const request = { version: "0.4.0", tee: "tdx" } as const;
 const now = new Date("2026-01-02T03:04:05Z");
@@ -44,6 +45,25 @@ describe("a session in its cookie", () => {
     expect(here.open(cookie, now)).toMatchObject({ token });
   });
 
+  it("keeps the last tokens, and of fifty thousand sessions that their nonces are used up", async () => {
+    const [here, there] = await twoReplicas();
+    const token = `${part(300)}.${part(1200)}.${part(64)}`;
+    const begun = Array.from({ length: 6000 }, () => here.begin(request, now));
+    const cookies = [begun[0], begun[5999]].map((session) => valueOf(here.cookieOf(session ?? here.begin(request, now), "plain")));
+    for (const session of begun) here.attest(session, token, now);
+    const opened = cookies.map((cookie) => here.open(cookie, now));
+    expect(opened).toMatchObject([{ token: undefined }, { token }]);
+    for (const session of opened) expect(typeof session === "object" && here.isAttested(session)).toBe(true);
+    // Another replica cannot know, and is told by the cookie that the guest got with its token.
+    const elsewhere = there.open(cookies[0] ?? "", now);
+    expect(typeof elsewhere === "object" && there.isAttested(elsewhere)).toBe(false);
+    for (let i = 0; i < 50_000; i += 1) here.attest({ ...here.begin(request, now), id: String(i) }, "t", now);
+    expect(opened.map((session) => typeof session === "object" && here.isAttested({ ...session, token: undefined }))).toEqual([
+      false,
+      false,
+    ]);
+  });
+
   it("opens with no byte changed, cut or added", async () => {
     const [here, there] = await twoReplicas();
     const token = `${part(20)}.${part(40)}.${part(64)}`;
@@ -57,6 +77,24 @@ describe("a session in its cookie", () => {
       }),
     );
     expect(there.open(Buffer.concat([bytes, Buffer.of(0)]).toString("base64url"), now)).toBe("malformed");
+  });
+});
+
+describe("a service that many guests ask", () => {
+  it("refuses evidence for a nonce that is used up, when the token of its session is not kept any more", async () => {
+    // Two such tokens are more than is kept.
+    const bench = await startBench({ tokenIssuer: "i".repeat(4 << 20) });
+    const { url } = bench.server;
+    const challenge = await auth(url);
+    const body = attestBody(String(challenge.json["nonce"]), newTestKey().public);
+    const first = await attest(url, challenge.cookie, body);
+    expect(first.status).toBe(200);
+    expect((await attest(url, challenge.cookie, body)).json["token"] === first.json["token"]).toBe(true);
+    await handshake(url);
+    const again = await attest(url, challenge.cookie, body);
+    expect([again.status, again.json["code"]]).toEqual([401, "session-expired"]);
+    expect(again.json["detail"]).toContain("attested already");
+    await bench.close();
   });
 });
 

@@ -52,6 +52,7 @@ async function attest(context: ServiceContext, call: Call): Promise<Reply> {
   const session = requireSession(context, call, now);
   const body = await call.body(context.limits.maxBodyBytes);
   if (session.token !== undefined) return attested(context, session, session.token);
+  if (context.sessions.isAttested(session)) throw usedUp(context, call);
   const { tee } = session.request;
   const start = performance.now();
   context.metrics.attestationRequests();
@@ -82,6 +83,12 @@ async function attest(context: ServiceContext, call: Call): Promise<Reply> {
 
 function attested(context: ServiceContext, session: Session, token: string): Reply {
   return jsonReply({ token }, { "set-cookie": context.sessions.cookieOf(session, context.transport) });
+}
+
+/** So many guests came meanwhile that the token of this one is not kept any more. */
+function usedUp(context: ServiceContext, call: Call): Refusal {
+  const why = "Attestation error: RCAR handshake Attest failed: the session was attested already; begin another one";
+  return refusedStranger(context, call, "attest", new Refusal("session-expired", why));
 }
 
 function requireSession(context: ServiceContext, call: Call, now: Date): Session {

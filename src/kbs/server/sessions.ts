@@ -32,20 +32,28 @@ const deflateOptions = { level: 3, memLevel: 6, windowBits: 13, chunkSize: 8 << 
 const maxTextSize = 1 << 20;
 /** Tokens beyond this stay in this process instead of the cookie: request heads are limited. */
 const maxCookieSize = 24 << 10;
-const maxRemembered = 10_000;
+/** A hundred bytes each. */
+const maxAttested = 50_000;
+/** Characters of tokens: those of some three thousand guests. */
+const maxTokens = 8 << 20;
 
 /**
  * Sessions without a table: the cookie carries the session, sealed with a key that all replicas share.
  *
  * So an open session costs nothing, however many strangers begin one, and any replica can go on with it. What a cookie
  * cannot do is to be used up; therefore each process remembers the sessions that it attested: a second attestation in
- * one gets the token of the first, and no new evidence is judged against an old nonce.
+ * one gets the token of the first, or is refused when that is not kept any more, and no new evidence is judged against an
+ * old nonce.
  */
 export class Sessions {
   readonly #keyring: Keyring;
   readonly #nonces: Nonces;
   readonly #lifetimeMs: number;
-  readonly #attested = new Map<string, { readonly token: string; readonly expiresAt: Date }>();
+  /** When each expires, by id, oldest first. */
+  readonly #attested = new Map<string, number>();
+  /** The tokens of the last of these. */
+  readonly #tokens = new Map<string, string>();
+  #tokensSize = 0;
 
   constructor(keyring: Keyring, options: { readonly nonces: Nonces; readonly lifetimeMs: number }) {
     this.#keyring = keyring;
@@ -65,9 +73,17 @@ export class Sessions {
 
   /** Marks a session as attested. */
   attest(session: Session, token: string, now: Date): Session {
-    this.#attested.set(session.id, { token, expiresAt: session.expiresAt });
+    this.#attested.set(session.id, session.expiresAt.getTime());
+    this.#dropToken(session.id);
+    this.#tokens.set(session.id, token);
+    this.#tokensSize += token.length;
     this.#forget(now);
     return { ...session, token };
+  }
+
+  /** Whether a session was attested, be its token known or not: its nonce is used up. */
+  isAttested(session: Session): boolean {
+    return session.token !== undefined || this.#attested.has(session.id);
   }
 
   /** The cookie header that carries a session. */
@@ -83,7 +99,7 @@ export class Sessions {
     const session = this.#unseal(cookie);
     if (session === undefined) return "malformed";
     if (session.expiresAt <= now) return "expired";
-    return session.token === undefined ? { ...session, token: this.#attested.get(session.id)?.token } : session;
+    return session.token === undefined ? { ...session, token: this.#tokens.get(session.id) } : session;
   }
 
   #seal(session: Session): string {
@@ -108,10 +124,20 @@ export class Sessions {
   }
 
   #forget(now: Date): void {
-    for (const [id, { expiresAt }] of this.#attested) {
-      if (expiresAt > now && this.#attested.size <= maxRemembered) break;
+    for (const [id, expiresAt] of this.#attested) {
+      if (expiresAt > now.getTime() && this.#attested.size <= maxAttested) break;
       this.#attested.delete(id);
+      this.#dropToken(id);
     }
+    for (const id of this.#tokens.keys()) {
+      if (this.#tokensSize <= maxTokens) break;
+      this.#dropToken(id);
+    }
+  }
+
+  #dropToken(id: string): void {
+    this.#tokensSize -= this.#tokens.get(id)?.length ?? 0;
+    this.#tokens.delete(id);
   }
 }
 
