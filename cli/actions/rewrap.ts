@@ -108,8 +108,7 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
               admin !== undefined && serverSide ? serverSideReplacer(admin, mode === "plan" ? rotation?.fresh : undefined) : undefined,
             remove: (recipient) => {
               if (rotation?.removes(recipient) === true) return "remove";
-              const found = remove.find(({ ids }) => recipient.id !== undefined && ids.includes(recipient.id));
-              return found === undefined ? "keep" : "remove";
+              return remove.some((removal) => means(removal, recipient)) ? "remove" : "keep";
             },
             platforms,
             mode,
@@ -142,11 +141,10 @@ async function requireRecipients(store: ContentStore, root: Descriptor, removals
   if (removals.length === 0) return;
   const { platforms } = await describeImage({ store, root }, { signal });
   const recipients = platforms.flatMap(({ layers }) => layers.flatMap(({ encryption }) => encryption?.recipients ?? []));
-  const there = new Set(recipients.map(({ id }) => id));
-  for (const { text, ids } of removals) {
-    if (ids.some((id) => there.has(id))) continue;
+  for (const removal of removals) {
+    if (recipients.some((recipient) => means(removal, recipient))) continue;
     throw new LayerError("ERR_LAYER_RECIPIENT_NOT_FOUND", {
-      message: `${text} is not among the recipients of ${store.name}`,
+      message: `${removal.text} is not among the recipients of ${store.name}`,
       hint: "ociseal inspect lists them; nothing was changed",
     });
   }
@@ -155,10 +153,17 @@ async function requireRecipients(store: ContentStore, root: Descriptor, removals
 interface Removal {
   readonly text: string;
   readonly ids: readonly string[];
+  /** Those of this scheme that have no ID: keys in tokens, and JWEs of tools that name nobody (skopeo). */
+  readonly unnamed?: string;
 }
 
-/** A recipient as for `-r`, or the ID that `inspect` shows. */
+function means({ ids, unnamed }: Removal, { id, scheme }: RecipientDescription): boolean {
+  return id === undefined ? scheme === unnamed : ids.includes(id);
+}
+
+/** A recipient as for `-r`, the ID that `inspect` shows, or `SCHEME:?` as the report writes those that have none. */
 async function removalOf(text: string): Promise<Removal> {
+  if (text.endsWith(":?")) return { text, ids: [], unnamed: text.slice(0, -2) };
   if (isKbsUri(text)) return { text, ids: [normalizeKbsUri(text)] };
   if (!text.startsWith("jwe:") && !/[./]/.test(text)) return { text, ids: [text] };
   const file = text.replace(/^jwe:/, "").split(";")[0] ?? "";

@@ -136,7 +136,7 @@ Examples:
   withShared(withRegistry(withOpening(withKbsAdmin(program.command("rewrap [image] [destination]")))))
     .description("change recipients or rotate keys; layers are neither encrypted again nor uploaded again")
     .option("--add <recipient>", "add a recipient (repeatable)", collectValues)
-    .option("--remove <recipient>", "remove a recipient or key ID (repeatable)", collectValues)
+    .option("--remove <recipient>", "remove a recipient or key ID, or with SCHEME:? all that have no ID (repeatable)", collectValues)
     .option("--rotate", "make a new version of the KBS key, and wrap for that")
     .option("--server-side", "let the KBS re-wrap: this command sees neither the old key nor the new one")
     .option("--disable-old", "with --rotate: disable the old version at the KBS afterwards")

@@ -210,6 +210,19 @@ describe("the whole path", () => {
     expect(await run("decrypt", `${host}/app:2`, "oci:gone", "-k", "team.key")).toMatchObject({ status: 7 });
   });
 
+  it("moves an index from a public key to a key at the KBS", async () => {
+    const admin = ["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token"];
+    expect(await run("encrypt", "oci:image:app", `${host}/scheme:1`, "-r", "jwe:team.pub")).toMatchObject({ status: 0 });
+    const change = ["-k", "team.key", "--add", "kbs:///default/scheme/key", "--remove", "team.pub"];
+    const moved = await run("rewrap", `${host}/scheme:1`, ...change, ...admin, "--json");
+    expect(moved, moved.stderr).toMatchObject({ status: 0 });
+    expect(document(moved)).toMatchObject({ keys: [{ uri: "kbs:///default/scheme/key", outcome: "created" }] });
+    expect(await run("decrypt", `${host}/scheme:1`, "oci:scheme-team", "-k", "team.key")).toMatchObject({ status: 7 });
+    const opened = await run("decrypt", `${host}/scheme:1`, "oci:scheme-kbs", "-k", "kbs", "--kbs", kbsUrl, "--tee", "sample", "--json");
+    const before = JSON.parse(await readFile(join(folder, "image/index.json"), "utf8")) as { manifests: { digest: string }[] };
+    expect(document(opened)).toMatchObject({ result: { digest: before.manifests[0]?.digest } });
+  });
+
   it("rotates the key at the KBS, also without seeing it, and shuts the old version out", async () => {
     const admin = ["--kbs", kbsUrl, "--kbs-admin-token", "kbs/admin.token"];
     const sealed = await run("encrypt", "oci:image:app", `${host}/rot:1`, "-r", "kbs:///default/rot/key", ...admin);

@@ -86,6 +86,16 @@ describe.skipIf(missingPeers(...skopeos))("skopeo", () => {
       const opened = await run("decrypt", `oci:${sealed}:app`, `oci:${sealed}-open:app`, "-k", `${key}.key`);
       expect(opened, opened.stderr).toMatchObject({ status: 0 });
       expect(await indexDigest(`${sealed}-open`)).toBe(digest);
+      // skopeo names nobody in its packets; such recipients go by their scheme.
+      const other = key === "ec" ? "rsa" : "ec";
+      const change = ["-k", `${key}.key`, "--add", `jwe:${other}.pub`, "--remove", "jwe:?"];
+      const changed = await run("rewrap", `oci:${sealed}:app`, `oci:${sealed}-moved:app`, ...change);
+      expect(changed, changed.stderr).toMatchObject({ status: 0 });
+      const moved = (opener: string): Promise<Outcome> =>
+        run("decrypt", `oci:${sealed}-moved:app`, `oci:${sealed}-${opener}:app`, "-k", `${opener}.key`);
+      expect(await moved(key)).toMatchObject({ status: 7 });
+      expect(await moved(other)).toMatchObject({ status: 0 });
+      expect(await indexDigest(`${sealed}-${other}`)).toBe(digest);
     },
   );
 });

@@ -60,6 +60,16 @@ describe("recipients and keys as in ocicrypt", () => {
     expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining("does not name a key in a token") });
   });
 
+  it("are removed without a key, also where they have no ID", async () => {
+    const made = await run(["encrypt", "oci:image:app", "oci:both:app", "-r", "pkcs11:token.pem", "-r", "pkcs7:cert.pem"]);
+    expect(made, made.stderr).toMatchObject({ status: 0 });
+    const rest = await run(["rewrap", "oci:both:app", "--remove", "pkcs11:?", "--json"]);
+    expect(JSON.parse(rest.stdout)).toMatchObject({ removed: [{ scheme: "pkcs11" }] });
+    const again = await run(["rewrap", "oci:both:app", "--remove", "pkcs11:?", "--json"]);
+    expect(JSON.parse(again.stdout)).toMatchObject({ error: { code: "ERR_LAYER_RECIPIENT_NOT_FOUND" } });
+    expect(await run(["decrypt", "oci:both:app", "oci:both-open:app", "-k", "rsa.key"])).toMatchObject({ status: 0 });
+  });
+
   it("provider: without a configuration, or without that provider in it, is a usage error", async () => {
     await writeFile(join(folder, "none.json"), '{"key-providers":{}}');
     for (const env of [{}, { OCICRYPT_KEYPROVIDER_CONFIG: "none.json" }]) {
