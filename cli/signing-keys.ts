@@ -29,12 +29,10 @@ export async function publicKeyByName(shell: Shell, key: string): Promise<Public
 
 /** How key services are reached, under the variables that cosign reads. Source: cosign, KMS and PKCS#11 documentation. */
 async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
-  const [address, token] = [env["VAULT_ADDR"], env["VAULT_TOKEN"]];
+  const vault = await vaultAccess(env);
   const kubernetes = await clusterAccess(env);
   return {
-    ...(address === undefined || token === undefined
-      ? {}
-      : { vault: { address, token, enginePath: env["TRANSIT_SECRET_ENGINE_PATH"], namespace: env["VAULT_NAMESPACE"] } }),
+    ...(vault === undefined ? {} : { vault }),
     ...(kubernetes === undefined ? {} : { kubernetes }),
     pkcs11: {
       modulePath: env["COSIGN_PKCS11_MODULE_PATH"],
@@ -42,5 +40,19 @@ async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
       env: { PATH: env["PATH"], SOFTHSM2_CONF: env["SOFTHSM2_CONF"] },
     },
     plugin: { env },
+  };
+}
+
+/** OpenBao's own names stand before those that it shares with Vault. Source: OpenBao, "Environment variables". */
+export async function vaultAccess(env: Shell["env"]): Promise<KeyAccess["vault"]> {
+  const named = (name: string): string | undefined => env[`BAO_${name}`] ?? env[`VAULT_${name}`];
+  const [address, token, authorities] = [named("ADDR"), named("TOKEN"), named("CACERT")];
+  if (address === undefined || token === undefined) return undefined;
+  return {
+    address,
+    token,
+    enginePath: env["TRANSIT_SECRET_ENGINE_PATH"],
+    namespace: named("NAMESPACE"),
+    ...(authorities === undefined ? {} : { authorities: (await readSmallFile(authorities, "certificates of the Vault")).toString("utf8") }),
   };
 }

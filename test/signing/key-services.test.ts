@@ -15,6 +15,7 @@ import {
 } from "../../src/signing/index.ts";
 import { memoryStore } from "../../src/store/index.ts";
 import { clusterAccess } from "../../cli/cluster-access.ts";
+import { vaultAccess } from "../../cli/signing-keys.ts";
 import { missingKubernetes, startKubernetes, until } from "../kubernetes.ts";
 import { missingPeers } from "../peers.ts";
 import { caCertificate, serverCertificate, serverKey } from "../registry/test-certificates.ts";
@@ -85,6 +86,25 @@ describe("a key in Vault's transit engine", () => {
   it("is not asked over plain HTTP beyond loopback", async () => {
     const failing = openKeySigner("hashivault://rsa", { vault: { address: "http://vault.example.com:8200", token: "t" } });
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining("plain HTTP") });
+  });
+});
+
+describe("a Vault whose certificate is by an authority of its own", () => {
+  it.each(["VAULT", "BAO"])("is reached with the file that %s_CACERT names, and not without", async (prefix) => {
+    const service = await startFakeKeyServices({}, { cert: serverCertificate, key: serverKey });
+    const folder = temporaryFolder();
+    try {
+      const file = join(folder, "ca.crt");
+      writeFileSync(file, caCertificate);
+      const env = { [`${prefix}_ADDR`]: service.url, [`${prefix}_TOKEN`]: service.token };
+      const reference = "hashivault://ecdsa-p256";
+      await expect(openKeySigner(reference, { vault: await vaultAccess(env) })).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+      await expectItSigns(await openKeySigner(reference, { vault: await vaultAccess({ ...env, [`${prefix}_CACERT`]: file }) }));
+      expect(await vaultAccess({ [`${prefix}_ADDR`]: service.url })).toBeUndefined();
+    } finally {
+      await service.close();
+      removeFolder(folder);
+    }
   });
 });
 

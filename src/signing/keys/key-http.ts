@@ -8,7 +8,9 @@ export interface KeyCall extends CallOptions {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: JsonObject | undefined;
-  /** Proxy and certificates; undici's default unless told. */
+  /** PEM of the service's own authorities, which no system knows; without them its certificate is held to the system's. */
+  readonly authorities?: string | undefined;
+  /** Stands for `authorities`. */
   readonly dispatcher?: Dispatcher | undefined;
   /** What is asked, for messages: `Vault key app`. */
   readonly subject: string;
@@ -17,13 +19,25 @@ export interface KeyCall extends CallOptions {
 const limits = { timeoutMs: 20_000, maxBytes: 1024 * 1024 } as const;
 
 /** Asks a key service. Redirects are refused: the credential is for this host. Throws `ERR_KEY_SERVICE`. */
-export async function callKeyService({ url, headers, body, dispatcher, subject, signal }: KeyCall): Promise<JsonObject> {
+export async function callKeyService(call: KeyCall): Promise<JsonObject> {
+  const { url, authorities, subject } = call;
   const isLoopback = ["127.0.0.1", "localhost", "[::1]"].includes(url.hostname);
   if (url.protocol !== "https:" && !isLoopback) throw keyServiceError(`${subject}: ${url.host} is not asked over plain HTTP`, "use https");
+  if (call.dispatcher !== undefined || authorities === undefined) return await ask(call);
+  // Whoever signs with a file or only verifies does not pay for an HTTP client at start-up.
+  const { Agent } = await import("undici");
+  const agent = new Agent({ connect: { ca: authorities } });
+  try {
+    return await ask({ ...call, dispatcher: agent });
+  } finally {
+    await agent.close();
+  }
+}
+
+async function ask({ url, headers, body, dispatcher, subject, signal }: KeyCall): Promise<JsonObject> {
   const timeout = AbortSignal.timeout(limits.timeoutMs);
   let status: number;
   let bytes: Buffer;
-  // Whoever signs with a file or only verifies does not pay for an HTTP client at start-up.
   const { fetch } = await import("undici");
   try {
     const response = await fetch(url, {

@@ -41,25 +41,15 @@ async function readSecret(reference: string, access: KubernetesAccess, { signal 
   const [, namespace, name] = grammar.exec(reference) ?? [];
   if (namespace === undefined || name === undefined)
     throw keyServiceError(`${reference.slice(0, 120)} is not the URI of a Kubernetes secret`, "write k8s://NAMESPACE/NAME");
-  const agent = access.dispatcher === undefined ? await agentFor(access.authorities) : undefined;
-  try {
-    const { data } = await callKeyService({
-      url: new URL(`${access.server.replace(/\/+$/, "")}/api/v1/namespaces/${namespace}/secrets/${name}`),
-      headers: { authorization: `Bearer ${access.token}` },
-      dispatcher: access.dispatcher ?? agent,
-      subject: reference,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return typeof data === "object" && data !== null ? (data as JsonObject) : {};
-  } finally {
-    await agent?.close();
-  }
-}
-
-async function agentFor(authorities: string | undefined): Promise<Dispatcher | undefined> {
-  if (authorities === undefined) return undefined;
-  const { Agent } = await import("undici");
-  return new Agent({ connect: { ca: authorities } });
+  const { data } = await callKeyService({
+    url: new URL(`${access.server.replace(/\/+$/, "")}/api/v1/namespaces/${namespace}/secrets/${name}`),
+    headers: { authorization: `Bearer ${access.token}` },
+    authorities: access.authorities,
+    dispatcher: access.dispatcher,
+    subject: reference,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return typeof data === "object" && data !== null ? (data as JsonObject) : {};
 }
 
 function member(secret: JsonObject, name: string, reference: string): Buffer {

@@ -7,13 +7,16 @@ import { callKeyService } from "./key-http.ts";
 import { publicKeyOf, type PublicKey } from "./public-key.ts";
 import type { KeySigner } from "./signer.ts";
 
-/** How to reach a Vault or OpenBao. The command line reads `VAULT_ADDR` or `BAO_ADDR` and their siblings. */
+/** How to reach a Vault or OpenBao. The command line reads `VAULT_ADDR` and its siblings, and for OpenBao `BAO_ADDR` and its. */
 export interface VaultAccess {
   readonly address: string;
   readonly token: string;
   /** `transit` unless told. */
   readonly enginePath?: string | undefined;
   readonly namespace?: string | undefined;
+  /** PEM of the Vault's own authorities; without them its certificate is held to the system's. */
+  readonly authorities?: string | undefined;
+  /** Stands for `authorities`. */
   readonly dispatcher?: Dispatcher | undefined;
 }
 
@@ -80,7 +83,7 @@ function decodeKey(text: string, isRaw: boolean, reference: string): KeyObject {
 async function call(
   path: string,
   subject: string,
-  { address, token, enginePath = "transit", namespace, dispatcher }: VaultAccess,
+  { address, token, enginePath = "transit", namespace, authorities, dispatcher }: VaultAccess,
   body: JsonObject | undefined,
   { signal }: CallOptions,
 ): Promise<JsonObject> {
@@ -91,6 +94,7 @@ async function call(
     url: new URL(`${address.replace(/\/+$/, "")}/v1/${engine}/${path}`),
     headers: { "x-vault-token": token, "x-vault-request": "true", ...(namespace === undefined ? {} : { "x-vault-namespace": namespace }) },
     body,
+    authorities,
     dispatcher,
     subject,
     ...(signal === undefined ? {} : { signal }),
