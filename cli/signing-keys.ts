@@ -37,7 +37,8 @@ async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
     pkcs11: {
       modulePath: env["COSIGN_PKCS11_MODULE_PATH"],
       pin: env["COSIGN_PKCS11_PIN"],
-      env: { PATH: env["PATH"], SOFTHSM2_CONF: env["SOFTHSM2_CONF"] },
+      // Modules of vendors find their configuration there, each under names of its own.
+      env,
     },
     plugin: { env },
   };

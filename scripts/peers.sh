@@ -117,7 +117,7 @@ EOF
 
 setup bookworm skopeo umoci docker-registry crun runc buildah podman containerd prometheus busybox-static debootstrap
 setup trixie skopeo cosign buildah podman imgcrypt patchelf oras opensc libnss3-tools kubectl
-setup sid skopeo cosign oras
+setup sid skopeo cosign oras opensc libnss3
 rm -rf "$peers/bin.new"
 mkdir -p "$peers/bin.new"
 wrap skopeo-1.9 bookworm skopeo
@@ -139,9 +139,10 @@ wrap ctr-imgcrypt trixie ctr-imgcrypt
 wrap patchelf trixie patchelf
 wrap kubectl trixie kubectl
 wrap pkcs11-tool-0.26 trixie pkcs11-tool
+wrap pkcs11-tool-0.27 sid pkcs11-tool
 wrap certutil trixie certutil
 # A token that does RSA-OAEP with SHA-256, which SoftHSM does not: NSS, which takes its settings from the environment (3.110 does, 3.87 does not).
-ln -s "../trixie/usr/lib/$libraries/libsoftokn3.so" "$peers/bin.new/libsoftokn3.so"
+for suite in trixie sid; do ln -s "../$suite/usr/lib/$libraries/libsoftokn3.so" "$peers/bin.new/libsoftokn3-$suite.so"; done
 wrap_native buildah-1.28 bookworm buildah
 wrap_native podman-4.3 bookworm podman
 wrap_native buildah-1.39 trixie buildah

@@ -27,8 +27,10 @@ export type PeerName =
   | "ctr-imgcrypt"
   | "kubectl"
   | "pkcs11-tool-0.26"
+  | "pkcs11-tool-0.27"
   | "certutil"
-  | "libsoftokn3.so";
+  | "libsoftokn3-trixie.so"
+  | "libsoftokn3-sid.so";
 
 /**
  * The path of a peer's program, or `undefined` when it is not installed.

@@ -68,15 +68,25 @@ interface TokenObject {
   readonly spki: Buffer | undefined;
 }
 
+/**
+ * Reads the listing. OpenSC 0.27 writes short IDs as `10 (0x0a)`, longer ones with colons, and long values on several lines;
+ * 0.23 to 0.26 write plain hex, and the names of the members in capitals (measured).
+ */
 function parseObjects(text: string): readonly TokenObject[] {
   return text.split(/^(?=Public Key Object)/m).flatMap((block) => {
-    const member = (name: string): string | undefined => new RegExp(`^\\s+${name}:\\s+(\\S.*?)\\s*$`, "m").exec(block)?.[1];
-    const id = member("ID");
-    if (id === undefined || !/^(?:[0-9a-f]{2})+$/i.test(id)) return [];
-    const point = member("EC_POINT");
-    const curve = member("EC_PARAMS");
-    return [{ label: member("label"), id, spki: point === undefined || curve === undefined ? undefined : ecSpki(point, curve) }];
+    const id = hexOf(block, "ID");
+    if (id === undefined) return [];
+    const point = hexOf(block, "EC[_ ]POINT");
+    const curve = hexOf(block, "EC[_ ]PARAMS");
+    const label = /^\s+label:\s+(\S.*?)\s*$/m.exec(block)?.[1];
+    return [{ label, id, spki: point === undefined || curve === undefined ? undefined : ecSpki(point, curve) }];
   });
+}
+
+function hexOf(block: string, name: string): string | undefined {
+  const found = new RegExp(`^[ \\t]+${name}:[ \\t]+(?:\\d+ \\(0x)?([0-9a-f:]+(?:\\n {14}[0-9a-f:]+)*)`, "im").exec(block)?.[1];
+  const hex = found?.replace(/[:\s]/g, "").toLowerCase() ?? "";
+  return /^(?:[0-9a-f]{2})+$/.test(hex) ? hex : undefined;
 }
 
 /** SubjectPublicKeyInfo from CKA_EC_POINT (an OCTET STRING) and CKA_EC_PARAMS (the curve's OID). RFC 5480 section 2. */
