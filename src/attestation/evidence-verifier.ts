@@ -75,7 +75,7 @@ async function verifyOne(
   if (problems.length > 0) throw refusedFor(tee, problems);
   const bundle = raw === undefined ? undefined : await collateral.find(raw, { now: request.now, signal: request.signal });
   return verifyEvidence({
-    evidence: { json: request.evidence },
+    evidence: raw === undefined ? { json: request.evidence } : { parsed: raw },
     tee,
     at: request.now,
     reportData: { kind: "equals", value: request.reportData },

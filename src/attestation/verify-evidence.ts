@@ -29,7 +29,7 @@ export type Expectation<Value> =
 /** One piece of hardware evidence and everything it is judged by. */
 export interface VerifyRequest {
   /** A file's bytes in any form that {@link recogniseEvidence} knows, or the JSON that RCAR carries. */
-  readonly evidence: Uint8Array | { readonly json: unknown };
+  readonly evidence: Uint8Array | { readonly json: unknown } | { readonly parsed: RawEvidence };
   /** The TEE that it must be of; anything that is recognised unless told. */
   readonly tee?: "tdx" | "sgx" | "snp" | undefined;
   /** The moment to verify at. There is no default: old evidence with old collateral is only good in its own time. */
@@ -75,7 +75,7 @@ export function verifyEvidence(request: VerifyRequest): VerificationResult {
 }
 
 function readEvidence({ evidence, tee }: VerifyRequest): RawEvidence {
-  if (!(evidence instanceof Uint8Array)) return evidenceFromJson(evidence.json);
+  if (!(evidence instanceof Uint8Array)) return "parsed" in evidence ? evidence.parsed : evidenceFromJson(evidence.json);
   try {
     return recogniseEvidence(evidence);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { JsonObject } from "../attester/json.ts";
 import { parseDer } from "../der/reader.ts";
 import { readIntegerBytes } from "../der/values.ts";
@@ -10,7 +10,7 @@ import { bit, type SgxReport, type TdReport } from "./quote-body.ts";
 import type { Quote } from "./quote.ts";
 import type { VerifiedQuote } from "./verify.ts";
 
-const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+const hex = ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength).toString("hex");
 const time = (ms: number) => new Date(ms).toISOString().replace(".000Z", "Z");
 
 /** What a quote says, under the names of Trustee's `tdx` and `sgx` verifiers. Nothing here is proved by itself. */
@@ -65,7 +65,7 @@ export function verifiedQuoteClaims(verified: VerifiedQuote, eventLog: EventLogO
     earliest_expiration_date: time(collateral.expiresAt),
     pck_crl_num: crlNumber(collateral.pckCrl),
     root_ca_crl_num: crlNumber(collateral.rootCrl),
-    root_key_id: createHash("sha384").update(rawKey(collateral.root.spki)).digest("hex"),
+    root_key_id: rootKeyIdOf(collateral.root),
     trust_root: collateral.root.fingerprint,
     platform_provider_id: hex(extension.ppid),
     ...(extension.platformInstanceId === undefined ? {} : { platform_instance_id: hex(extension.platformInstanceId) }),
@@ -159,16 +159,30 @@ function configurationClaims(configuration: VerifiedQuote["pck"]["extension"]["c
   };
 }
 
+/** Read once from each list: a service that judges many quotes has the same ones for a day. */
+const crlNumbers = new WeakMap<RevocationList, number>();
+
 function crlNumber(list: RevocationList): number {
+  const known = crlNumbers.get(list) ?? readCrlNumber(list);
+  crlNumbers.set(list, known);
+  return known;
+}
+
+function readCrlNumber(list: RevocationList): number {
   const extension = list.extensions.get(extensionOids.crlNumber);
   if (extension === undefined) return 0;
   const bytes = readIntegerBytes(parseDer(extension.value, list.path), list.path);
   return bytes.length > 6 ? Number.MAX_SAFE_INTEGER : bytes.readUIntBE(0, bytes.length);
 }
 
-/** The uncompressed point at the end of an EC SubjectPublicKeyInfo, without its 0x04: what Intel hashes into the root key id. */
-function rawKey(spki: Buffer): Buffer {
-  return spki.subarray(-64);
+type Root = VerifiedQuote["collateral"]["root"];
+const rootKeyIds = new WeakMap<Root, string>();
+
+function rootKeyIdOf(root: Root): string {
+  // The uncompressed point at the end of its SubjectPublicKeyInfo, without its 0x04, is what Intel hashes.
+  const known = rootKeyIds.get(root) ?? hash("sha384", root.spki.subarray(-64), "hex");
+  rootKeyIds.set(root, known);
+  return known;
 }
 
 function snakeCase(name: string): string {
