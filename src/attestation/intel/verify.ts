@@ -1,4 +1,4 @@
-import { createHash, verify, type KeyObject } from "node:crypto";
+import { hash, verify, type KeyObject } from "node:crypto";
 import { derOfP256Signature } from "../../bytes/index.ts";
 import { importP256Point } from "../der/signatures.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
@@ -116,7 +116,7 @@ function checkQeSignature(quote: Quote, { leaf }: VerifiedPck): void {
 
 function checkQeBinding(quote: Quote): void {
   const { attestationKey, qeAuthenticationData, qeReport } = quote.signature;
-  const digest = createHash("sha256").update(attestationKey).update(qeAuthenticationData).digest();
+  const digest = hash("sha256", Buffer.concat([attestationKey, qeAuthenticationData]), "buffer");
   if (!qeReport.reportData.subarray(0, 32).equals(digest) || qeReport.reportData.subarray(32).some((byte) => byte !== 0)) {
     throw refuse("QE_REPORT_DATA_MISMATCH", {
       path: "quote.signature.qeReport.reportData",

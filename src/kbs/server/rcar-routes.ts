@@ -105,13 +105,14 @@ function requireSession(context: ServiceContext, call: Call, now: Date): Session
 
 async function release(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
   const resource = parameters["path"] ?? "";
-  if (cookieOf(call, sessionCookieName) === undefined && bearerOf(call) === undefined) {
+  const bearer = bearerOf(call);
+  if (bearer === undefined && cookieOf(call, sessionCookieName) === undefined) {
     context.metrics.keyAccessRefused({ reason: "token-missing" });
     throw refusedStranger(context, call, "release", new Refusal("token-missing", "Attestation Token not found"));
   }
   try {
     const reply = await audited(context, call, { action: "release", resource, record: "always" }, (note) =>
-      releaseTo(context, call, resource, note),
+      releaseTo({ context, call, bearer }, resource, note),
     );
     context.metrics.resourceReads();
     return reply;
@@ -121,8 +122,15 @@ async function release(context: ServiceContext, call: Call, parameters: Paramete
   }
 }
 
-async function releaseTo(context: ServiceContext, call: Call, resource: string, note: AuditNote): Promise<Reply> {
-  const guest = await authorize(context, call);
+/** A request for something that an attested guest may have. */
+interface GuestCall {
+  readonly context: ServiceContext;
+  readonly call: Call;
+  readonly bearer: string | undefined;
+}
+
+async function releaseTo({ context, call, bearer }: GuestCall, resource: string, note: AuditNote): Promise<Reply> {
+  const guest = await authorize({ context, call, bearer });
   note.caller = "proved";
   note.actor = nameOfGuest(guest);
   if (guest.tokenId !== undefined) note.token = guest.tokenId;
@@ -162,11 +170,11 @@ export async function decide(context: ServiceContext, policy: ResourcePolicy, in
 }
 
 /** The claims of an attested guest: of the cookie's session first, then of the bearer token. */
-async function authorize(context: ServiceContext, call: Call): Promise<AttestationClaims> {
+async function authorize({ context, call, bearer }: GuestCall): Promise<AttestationClaims> {
   const now = context.now();
   const cookie = cookieOf(call, sessionCookieName);
   const session = cookie === undefined ? undefined : context.sessions.open(cookie, now);
-  const token = (typeof session === "object" ? session.token : undefined) ?? bearerOf(call);
+  const token = (typeof session === "object" ? session.token : undefined) ?? bearer;
   if (token === undefined) throw new Refusal("token-missing", "Attestation Token not found");
   return context.tokens.verify(token, now);
 }
@@ -188,6 +196,6 @@ function nameOfGuest(guest: AttestationClaims): string {
 }
 
 async function noPlugin(context: ServiceContext, call: Call, parameters: Parameters): Promise<Reply> {
-  await authorize(context, call);
+  await authorize({ context, call, bearer: bearerOf(call) });
   throw new Refusal("plugin-not-found", `Plugin ${(parameters["plugin"] ?? "").slice(0, 60)} not found`);
 }
