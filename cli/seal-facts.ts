@@ -12,10 +12,8 @@ export function sealFacts(
   sourceSignatures: readonly SourceSignature[],
 ): SealFacts {
   const sealed = new Map(
-    layers.flatMap(({ outcome, cipher, source: before, result }) =>
-      outcome === "encrypted" && cipher !== undefined
-        ? [[result.digest, { ciphertext: result.digest, plaintext: before.digest, cipher }] as const]
-        : [],
+    layers.flatMap(({ outcome, cipher, source: before, plaintext = before.digest, result }) =>
+      outcome === "encrypted" && cipher !== undefined ? [[result.digest, { ciphertext: result.digest, plaintext, cipher }] as const] : [],
     ),
   );
   return {

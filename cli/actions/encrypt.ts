@@ -35,8 +35,6 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
     throw usage("no recipient was named", "give at least one -r, for example -r jwe:team.pub or -r kbs:///default/app-key");
   if (options.pad === true && options.convergent !== undefined)
     throw usage("--pad does not go with --convergent", "equal layers could no longer be found equal before they are padded");
-  if (options.pad === true && options.signKey !== undefined)
-    throw usage("--pad does not go with --sign-key yet", "encrypt with --pad, then sign with ociseal sign");
   const cipher = cipherOf(options);
   const engine = engineOf(options.engine);
   const platforms = (options.platform ?? []).map((text) => parsePlatform(text));

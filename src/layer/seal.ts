@@ -41,6 +41,8 @@ export interface LayerSealing {
   readonly stage: ByteStage;
   /** What came out of the stage, once it has ended; only where it is hashed beside the cipher. */
   readonly address: (() => ContentAddress) | undefined;
+  /** Digest of what was encrypted: the layer's where it was known, else once the stage has ended. */
+  plaintext(): Digest;
   /** The descriptor of the sealed layer, once the stage has ended: annotations kept, urls and embedded data left out. */
   finish(ciphertext: ContentAddress): Promise<Descriptor>;
   /** For {@link sealToFile} and {@link sealToStream}. */
@@ -96,6 +98,11 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
     }
     computed = hasher.digest();
   };
+  const plaintext = (): Digest => {
+    const digest = layer.digest ?? computed;
+    if (digest === undefined) throw new InternalError({ message: "a sealed layer was finished before its last byte" });
+    return digest;
+  };
   return {
     mediaType,
     size: encryption.ciphertextSize,
@@ -104,11 +111,9 @@ export async function sealLayer(request: SealRequest, options: KeywrapOptions = 
     threads,
     stage: layer.digest === undefined ? (source) => encryption.stage(hashing(source)) : encryption.stage,
     address: encryption.ciphertextAddress,
+    plaintext,
     async finish(ciphertext) {
-      if (packets === undefined) {
-        if (computed === undefined) throw new InternalError({ message: "a sealed layer was finished before its last byte" });
-        packets = await wrap(computed);
-      }
+      packets ??= await wrap(plaintext());
       const annotations = writeEncryptionAnnotations(withoutEncryptionAnnotations(layer.annotations), encryption.publicOptions(), packets);
       return { mediaType, digest: ciphertext.digest, size: ciphertext.size, annotations };
     },

@@ -3,7 +3,7 @@ import type { KeyWrapper } from "../keywrap/index.ts";
 import { isEncryptedLayer, isSealableMediaType } from "../layer/index.ts";
 import { checkManifestSize, mediaTypes, type Descriptor, type ImageManifest, type Platform } from "../oci/index.ts";
 import { bytesStream, readConfig, type CallOptions, type ContentStore, type CopyEvent } from "../store/index.ts";
-import { digestOf } from "../bytes/index.ts";
+import { digestOf, type Digest } from "../bytes/index.ts";
 import { withoutBuildHistory } from "./build-history.ts";
 import { carryLayer, isForeignLayer } from "./carry-layer.ts";
 import { PipelineError } from "./errors.ts";
@@ -90,6 +90,8 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   const transfer = { from, to: to.store, onProgress };
   const threads = new CipherThreads({ total: bytesToEncrypt([...plans.values()]) });
 
+  /** By the digest of the ciphertext. */
+  const plaintexts = new Map<Digest, Digest>();
   const rewrite = async (node: ManifestNode): Promise<ImageManifest | undefined> => {
     const plan = plans.get(node.descriptor.digest);
     if (plan === undefined) return undefined;
@@ -101,13 +103,16 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
     const config = await writeConfig(request, manifest.config, { signal });
     const layers = await work.map(manifest.layers, (layer, i) => {
       if (plan.positions.has(i)) {
-        return work.run(() =>
-          transferSealed(transfer, { layer, cipher, wrappers, engine, convergentSecret, threads, padding }, { signal }),
-        );
+        return work.run(async () => {
+          const settings = { layer, cipher, wrappers, engine, convergentSecret, threads, padding };
+          const { sealed, plaintext } = await transferSealed(transfer, settings, { signal });
+          plaintexts.set(sealed.digest, plaintext);
+          return sealed;
+        });
       }
       return work.run(() => carryLayer({ from, to: to.store }, layer, { signal }));
     });
-    reports.push(...plan.report(layers, request));
+    reports.push(...plan.report(layers, request).map((report) => withPlaintext(report, plaintexts)));
     if (request.profile !== undefined) requireProfile(layers, request.profile, labelOf(node));
     return { ...manifest, config, layers };
   };
@@ -121,6 +126,11 @@ export async function encryptImage(request: EncryptRequest, options: CallOptions
   } finally {
     await threads.close();
   }
+}
+
+function withPlaintext(report: LayerReport, plaintexts: ReadonlyMap<Digest, Digest>): LayerReport {
+  const plaintext = plaintexts.get(report.result.digest);
+  return plaintext === undefined || plaintext === report.source.digest ? report : { ...report, plaintext };
 }
 
 /** Layers that stand in several manifests count once. */

@@ -16,6 +16,8 @@ export interface LayerReport {
   readonly cipher?: string;
   readonly recipients?: readonly string[];
   readonly source: LayerAddress;
+  /** Digest of what was encrypted, where that is not the source: the padded layer. */
+  readonly plaintext?: Digest;
   readonly result: LayerAddress;
 }
 

@@ -8,6 +8,7 @@ import {
   sealToFile,
   sealToStream,
   sealLayer,
+  type LayerSealing,
   type OpenedLayer,
   type PlainLayer,
   type SealRequest,
@@ -29,9 +30,13 @@ export interface SealTransfer extends SealRequest {
   readonly padding?: "none" | "padme" | undefined;
 }
 
-/** Encrypts one layer on its way from store to store. Returns the sealed layer's descriptor. */
-export async function transferSealed(transfer: LayerTransfer, request: SealTransfer, options: CallOptions): Promise<Descriptor> {
-  const { from, to } = transfer;
+/** Encrypts one layer on its way from store to store. Returns the sealed layer's descriptor, and the digest of what was encrypted. */
+export async function transferSealed(
+  transfer: LayerTransfer,
+  request: SealTransfer,
+  options: CallOptions,
+): Promise<{ readonly sealed: Descriptor; readonly plaintext: Digest }> {
+  const { from } = transfer;
   const { layer, padding = "none" } = request;
   let bytes: "unchecked" | "checked" = request.convergentSecret === undefined ? "checked" : "unchecked";
   return retrying(transfer, layer, options, async () => {
@@ -39,21 +44,32 @@ export async function transferSealed(transfer: LayerTransfer, request: SealTrans
     bytes = "checked";
     // Each attempt has a key and a nonce of its own: what was sent before must never meet another plaintext.
     const sealing = await sealLayer(padding === "padme" ? { ...request, layer: padded(layer) } : request, options);
-    if (padding === "padme") {
-      const source = await from.fetch(layer, options);
-      const ciphertext = compose(source, observed(transfer, layer), padLayer(layer.mediaType, layer.size), sealing.stage);
-      return sealing.finish(await ingest(to, ciphertext, { size: sealing.size, address: sealing.address }, options));
-    }
-    if (stages(to)) {
-      const work = async (files: StagedWork): Promise<Descriptor> =>
-        sealToFile(sealing, { source: await sourceOf(from, layer, options), ...files });
-      return staged(transfer, layer, to, options, work);
-    }
-    const source = await sourceOf(from, layer, options);
-    const progress = progressOf(transfer, layer);
-    const { stream, address } = sealToStream(sealing, { source, progress, signal: options.signal });
-    return sealing.finish(await ingest(to, stream, { size: sealing.size, address }, options));
+    const sealed = await sealTo(transfer, sealing, { layer, padding }, options);
+    return { sealed, plaintext: sealing.plaintext() };
   });
+}
+
+async function sealTo(
+  transfer: LayerTransfer,
+  sealing: LayerSealing,
+  { layer, padding }: Pick<SealTransfer, "layer" | "padding">,
+  options: CallOptions,
+): Promise<Descriptor> {
+  const { from, to } = transfer;
+  if (padding === "padme") {
+    const source = await from.fetch(layer, options);
+    const ciphertext = compose(source, observed(transfer, layer), padLayer(layer.mediaType, layer.size), sealing.stage);
+    return sealing.finish(await ingest(to, ciphertext, { size: sealing.size, address: sealing.address }, options));
+  }
+  if (stages(to)) {
+    const work = async (files: StagedWork): Promise<Descriptor> =>
+      sealToFile(sealing, { source: await sourceOf(from, layer, options), ...files });
+    return staged(transfer, layer, to, options, work);
+  }
+  const source = await sourceOf(from, layer, options);
+  const progress = progressOf(transfer, layer);
+  const { stream, address } = sealToStream(sealing, { source, progress, signal: options.signal });
+  return sealing.finish(await ingest(to, stream, { size: sealing.size, address }, options));
 }
 
 /** The file of a local layer, else its stream. */
@@ -161,12 +177,12 @@ function observed(transfer: LayerTransfer, descriptor: Descriptor): ByteStage {
   return observeBytes(progressOf(transfer, descriptor));
 }
 
-async function retrying(
+async function retrying<Result>(
   transfer: LayerTransfer,
   layer: Descriptor,
   options: CallOptions,
-  attempt: () => Promise<Descriptor>,
-): Promise<Descriptor> {
+  attempt: () => Promise<Result>,
+): Promise<Result> {
   for (let n = 1; ; n += 1) {
     options.signal?.throwIfAborted();
     transfer.onProgress?.({ kind: "started", descriptor: layer });

@@ -132,6 +132,28 @@ describe("the whole path", () => {
     expect(await readdir(folder)).not.toContain("bare");
   });
 
+  it.each(["aes-256-gcm", "aes-256-ctr-hmac-sha256"])(
+    "states what padded layers were, and a guest holds them to it: %s",
+    async (cipher) => {
+      const image = `${host}/padded-${cipher}:1`;
+      const flags = ["--pad", "--cipher", cipher, "-r", "jwe:team.pub", "--sign-key", "cosign.key", "--json"];
+      const sealed = await run("encrypt", "oci:image:app", image, ...flags);
+      expect(sealed, sealed.stderr).toMatchObject({ status: 0 });
+      const { layers } = document(sealed) as unknown as {
+        readonly layers: readonly { readonly plaintext: string; readonly source: { readonly digest: string } }[];
+      };
+      expect(layers).toHaveLength(4);
+      for (const { plaintext, source } of layers) {
+        expect(plaintext).toMatch(/^sha256:[0-9a-f]{64}$/);
+        expect(plaintext).not.toBe(source.digest);
+      }
+      const pull = ["--require-seal-attestation", "--verify-key", "cosign.pub", "-k", "team.key", "--platform", "linux/amd64"];
+      const pulled = await run("pull", image, `padded-${cipher}`, ...pull);
+      expect(pulled, pulled.stderr).toMatchObject({ status: 0 });
+      expect(await readFile(join(folder, `padded-${cipher}/app/secret`), "utf8")).toBe("the secret of amd64");
+    },
+  );
+
   it("verifies the source, keeps its signatures and takes its SBOM along when asked to", async () => {
     expect(await run("copy", "oci:image:app", `${host}/src:1`)).toMatchObject({ status: 0 });
     const flags = [
