@@ -62,6 +62,8 @@ async function serveInChild(folder: string): Promise<void> {
   });
   // An orderly end, so that `node --cpu-prof` writes what it saw.
   process.once("SIGTERM", () => process.exit(0));
+  // Whoever measures may be killed.
+  process.once("disconnect", () => process.exit(0));
   process.send?.({ url: server.url, token: server.adminToken });
 }
 
