@@ -26,7 +26,8 @@ export function withRegistry(command: Command): Command {
     .option("--tls-client-cert <file>", "client certificate (PEM)")
     .option("--tls-client-key <file>", "key of the client certificate (PEM)")
     .option("--plain-http <host>", "allow plain HTTP to this host (repeatable); loopback needs no flag", collectValues)
-    .option("--concurrency <n>", "blobs in flight at once", parseCount)
+    .option("--allow-realm <pair>", "REGISTRY=HOST: this token service may get that registry's credentials (repeatable)", collectValues)
+    .option("--concurrency <n>", "blobs in flight at once, and connections to each registry (8, never under 2)", parseCount)
     .option("--limit-rate <bytes>", "at most so many bytes per second, with K, M or G", parseSize);
 }
 

@@ -11,6 +11,7 @@ export interface RegistryFlags {
   readonly tlsClientCert?: string;
   readonly tlsClientKey?: string;
   readonly plainHttp?: readonly string[];
+  readonly allowRealm?: readonly string[];
   readonly concurrency?: number;
   readonly limitRate?: number;
 }

@@ -42,6 +42,7 @@ function programPage(program: CommandPage | undefined, top: readonly CommandPage
     ...[
       ["OCISEAL_KBS_URL", "the Key Broker Service, unless --kbs names one"],
       ["REGISTRY_AUTH_FILE, DOCKER_CONFIG", "where registry credentials are"],
+      ["DOCKER_AUTH_CONFIG", "registry credentials themselves, as the text of a config.json"],
       ["COSIGN_PASSWORD", "password of cosign keys"],
       ["OCICRYPT_KEYPROVIDER_CONFIG", "configuration of ocicrypt key providers"],
       ["SOURCE_DATE_EPOCH", "the time that results are dated with"],

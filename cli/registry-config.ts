@@ -1,35 +1,52 @@
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import {
-  credentialsFromFiles,
-  parseRegistriesConf,
-  type CredentialFile,
-  type CredentialSource,
-  type RegistriesConf,
-} from "../src/registry/index.ts";
+import { isAbsolute, join } from "node:path";
+import { parseRegistriesConf, type CredentialFile, type RegistriesConf } from "../src/registry/index.ts";
 import type { Shell } from "./shell.ts";
 
 type Environment = Shell["env"];
 
 /** Folders of configuration, the user's before the machine's. Source: containers-registries.conf(5), containers-auth.json(5). */
 function userFolder(env: Environment): string | undefined {
-  const home = env["HOME"];
-  return env["XDG_CONFIG_HOME"] ?? (home === undefined ? undefined : join(home, ".config"));
+  const home = folderOf(env, "HOME");
+  return folderOf(env, "XDG_CONFIG_HOME") ?? (home === undefined ? undefined : join(home, ".config"));
 }
 
 /**
- * Where credentials are looked for: the file that was named, else `REGISTRY_AUTH_FILE`, else podman's and docker's usual
- * places. A named file is the only one looked at, as podman does.
+ * A folder that the environment names. Empty or relative counts as not named: a checkout that a job happens to stand in
+ * must not bring credentials, mirrors or authorities of its own. Source: XDG Base Directory Specification.
  */
-export function credentialFiles(env: Environment, named: string | undefined): readonly CredentialFile[] {
+function folderOf(env: Environment, name: string): string | undefined {
+  const folder = env[name];
+  return folder !== undefined && isAbsolute(folder) ? folder : undefined;
+}
+
+/**
+ * Where credentials are looked for: the file that was named, else `REGISTRY_AUTH_FILE`, else `DOCKER_AUTH_CONFIG` (the
+ * content of a config.json, as CI systems set it) and podman's and docker's usual places. A named file is the only one
+ * looked at, as podman does.
+ *
+ * @param userId - whose podman files are meant where no `XDG_RUNTIME_DIR` is: a service, cron, sudo.
+ */
+export function credentialFiles(
+  env: Environment,
+  named: string | undefined,
+  userId: number | undefined = process.getuid?.(),
+): readonly CredentialFile[] {
   const only = named ?? env["REGISTRY_AUTH_FILE"];
   if (only !== undefined && only !== "") return [{ path: only, presence: "required" }];
-  const [runtime, config, home] = [env["XDG_RUNTIME_DIR"], userFolder(env), env["HOME"]];
+  const content = env["DOCKER_AUTH_CONFIG"] ?? "";
+  const config = userFolder(env);
   return [
-    ...(runtime === undefined ? [] : [{ path: join(runtime, "containers/auth.json") }]),
+    ...(content === "" ? [] : [{ path: "DOCKER_AUTH_CONFIG", content }]),
+    ...podmanFile(folderOf(env, "XDG_RUNTIME_DIR"), userId),
     ...(config === undefined ? [] : [{ path: join(config, "containers/auth.json") }]),
-    ...dockerFiles(env["DOCKER_CONFIG"], home),
+    ...dockerFiles(env["DOCKER_CONFIG"], folderOf(env, "HOME")),
   ];
+}
+
+function podmanFile(runtime: string | undefined, userId: number | undefined): readonly CredentialFile[] {
+  if (runtime !== undefined) return [{ path: join(runtime, "containers/auth.json") }];
+  return userId === undefined ? [] : [{ path: `/run/containers/${userId}/auth.json` }];
 }
 
 function dockerFiles(folder: string | undefined, home: string | undefined): readonly CredentialFile[] {
@@ -43,13 +60,9 @@ export function loginFile(env: Environment, named: string | undefined): string |
   if (only !== undefined && only !== "") return only;
   const folder = env["DOCKER_CONFIG"];
   if (folder !== undefined && folder !== "") return join(folder, "config.json");
-  const [runtime, home] = [env["XDG_RUNTIME_DIR"], env["HOME"]];
+  const [runtime, home] = [folderOf(env, "XDG_RUNTIME_DIR"), folderOf(env, "HOME")];
   if (runtime !== undefined) return join(runtime, "containers/auth.json");
   return home === undefined ? undefined : join(home, ".docker/config.json");
-}
-
-export function credentialsOf(env: Environment, named: string | undefined): CredentialSource {
-  return credentialsFromFiles(credentialFiles(env, named));
 }
 
 /** registries.conf with its drop-ins: the user's when there is one, else the machine's. */

@@ -16,6 +16,8 @@ interface LoginOptions extends RegistryFlags {
 export const login: Action<LoginOptions> = async (shell, [host = ""], options) => {
   const { username } = options;
   if (username === undefined || username === "") throw usage("no user name was given", "give --username");
+  // Everything before the first colon is the name for whoever reads it back. Source: RFC 7617, section 2.
+  if (username.includes(":")) throw usage("a user name cannot have a colon", "the password is read from stdin, a file or the terminal");
   const file = loginFile(shell.env, options.authfile);
   if (file === undefined) throw usage("nothing says where to keep the credentials", "give --authfile, or set HOME");
   const password = await passwordOf();
@@ -43,7 +45,7 @@ export const login: Action<LoginOptions> = async (shell, [host = ""], options) =
 };
 
 export const logout: Action<LoginOptions> = async (shell, [host = ""], options) => {
-  const files = credentialFiles(shell.env, options.authfile).filter(({ style }) => style !== "dockercfg");
+  const files = credentialFiles(shell.env, options.authfile).filter(({ style, content }) => style !== "dockercfg" && content === undefined);
   const outcome = await registryLogout({ host, files });
   await shell.result(outcome === "removed" ? `logged out of ${host}` : `there were no credentials for ${host}`, { host, outcome });
 };

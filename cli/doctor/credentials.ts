@@ -9,21 +9,20 @@ export const examineCredentials: Examination = async ({ shell, options }) => {
   const { list, add } = findingsOf("credentials");
   const files = credentialFiles(shell.env, options.credsFile);
   let found = 0;
-  for (const { path, presence } of files) {
+  for (const { path, presence, content } of files) {
     try {
-      const text = await textOf(path);
+      const text = content ?? (await textOf(path));
       if (text === undefined) {
         if (presence === "required")
           add("fail", path, "is not there, and nothing else is read", "correct --creds-file or REGISTRY_AUTH_FILE");
         continue;
       }
       found += 1;
-      const { mode } = await stat(path);
-      const others = (mode & 0o077) !== 0;
+      const others = content === undefined && ((await stat(path)).mode & 0o077) !== 0;
       const document: unknown = JSON.parse(text);
       const helpers = helpersOf(document);
       if (others) add("warn", path, "can be read by other users", `chmod 600 ${path}`);
-      else add("ok", path, "is readable, by its owner only");
+      else add("ok", path, content === undefined ? "is readable, by its owner only" : "is set");
       for (const { message, hint } of credentialProblems(text, path)) add("fail", path, message, hint);
       for (const helper of helpers) {
         if ((await programPath(`docker-credential-${helper}`, shell.env)) !== undefined) add("ok", path, `helper ${helper} is installed`);

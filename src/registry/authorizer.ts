@@ -117,6 +117,7 @@ export class Authorizer {
         credential:
           refreshed !== undefined && credential?.kind === "identity-token" ? { kind: "identity-token", token: refreshed } : credential,
         purpose: sameOrigin ? { kind: "named", verify: access.verify } : { kind: "pointed-to", from: await transport.reach(access.origin) },
+        use: sameOrigin ? "content" : "token",
         onRefreshToken: (token) => transport.tokens.refreshed.set(refreshKey, token),
       });
     });

@@ -59,9 +59,11 @@ export interface TransportOptions {
     | undefined;
   /** Token services on another host than their registry that may receive that registry's credentials. */
   readonly trustedRealms?: readonly TrustedRealm[] | undefined;
+  /** Where credentials were looked for, for the hint of an answer that wants some: paths of files. */
+  readonly credentialPlaces?: readonly string[] | undefined;
   /**
    * Connections open at once to one registry, 8 unless told, at least 2; one of them is always left for what is not a
-   * download. A token service, and a storage that a registry redirects to, have as many of their own.
+   * download. A token service on another origin, and a storage that a registry redirects to, have as many of their own.
    */
   readonly concurrency?: number | undefined;
   /** Bytes per second of all blobs together, each direction. */

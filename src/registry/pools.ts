@@ -26,7 +26,10 @@ export class Pools {
     this.#timeouts = timeouts;
   }
 
-  /** @param use - tokens have connections of their own: a transfer that waits for a token must not hold what the token needs. */
+  /**
+   * @param use - token services elsewhere have connections of their own. One on the registry's origin shares the registry's:
+   *   transfers that are held open never take the last of them (see `Lane`), and nobody who waits for a token holds one.
+   */
   for(url: URL, purpose: ConnectionPurpose, use: "content" | "token"): Dispatcher {
     const key = `${use} ${url.origin} ${purpose.kind === "named" ? purpose.verify : purpose.from}`;
     const known = this.#pools.get(key);

@@ -1,6 +1,7 @@
 import { RegistryError } from "./errors.ts";
 import type { TrustedRealm } from "./options.ts";
 import { redactText, redactUrl } from "./redact.ts";
+import { hub } from "./scheme.ts";
 
 /** Token services that belong to a registry by its own documentation, although they are neither the same host nor a parent or child of it. */
 const builtIn: readonly TrustedRealm[] = [
@@ -53,12 +54,12 @@ export function foreignRealm(registry: URL, realm: URL): RegistryError {
   return refused(
     registry,
     redactUrl(realm),
-    `if ${realm.host} does belong to ${registry.host}, name the pair as a trusted realm; otherwise log out of ${registry.host} or stay away from it`,
+    `if ${realm.host} does belong to ${registry.host}, allow the pair: --allow-realm ${registry.host}=${realm.host}; otherwise log out of ${registry.host} or stay away from it`,
   );
 }
 
 function matchesHost(name: string, url: URL): boolean {
-  const lower = name.toLowerCase();
+  const lower = hub.names.has(name.toLowerCase()) ? hub.host : name.toLowerCase();
   return lower === url.host || (url.port === "" && lower === `${url.hostname}:${url.protocol === "https:" ? 443 : 80}`);
 }
 

@@ -13,9 +13,11 @@ import type { Method, Reply } from "./transport.ts";
 export async function discard(reply: Reply): Promise<void> {
   const length = reply.method === "HEAD" ? 0 : reply.headers.contentLength();
   // docker-registry 2.8 announces the whole blob with a 416 and sends nothing.
-  if (length === undefined || length > registryLimits.errorBody || reply.status === 416) reply.body.destroy();
-  else await readPrefix(reply);
-  await connectionIsFree();
+  if (length !== undefined && length <= registryLimits.errorBody && reply.status !== 416) await readPrefix(reply);
+  else {
+    reply.body.destroy();
+    await connectionIsFree();
+  }
 }
 
 /** A small answer, whole. Throws `ERR_CONTENT_TOO_LARGE`, or what the network says. */
@@ -55,6 +57,8 @@ export interface FailureContext {
   readonly subject: string;
   /** Whether credentials were sent, which decides the hint of a 401. */
   readonly signedIn: boolean;
+  /** Files in which credentials were looked for. */
+  readonly lookedIn: readonly string[] | undefined;
 }
 
 interface WireError {
@@ -141,9 +145,10 @@ function rowFor(status: number, code: string): FailureRow {
 
 function hintFor(row: FailureRow, context: FailureContext): string | undefined {
   if (row.hint !== undefined || row.code !== "ERR_REGISTRY_UNAUTHORIZED") return row.hint;
-  return context.signedIn
-    ? "the registry refuses these credentials for this repository; log in again, or ask for the right"
-    : "no credentials were found for this registry; log in first";
+  if (context.signedIn) return "the registry refuses these credentials for this repository; log in again, or ask for the right";
+  const { lookedIn = [] } = context;
+  const where = lookedIn.length === 0 ? "" : ` in ${lookedIn.join(", ")}`;
+  return `no credentials were found for this registry${where}; log in first`;
 }
 
 /** Source: distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`. */
@@ -191,5 +196,6 @@ async function readPrefix(reply: Reply): Promise<Buffer> {
     clearTimeout(timer);
     reply.body.destroy();
   }
+  await connectionIsFree();
   return Buffer.concat(chunks).subarray(0, registryLimits.errorBody);
 }

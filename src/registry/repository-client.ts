@@ -1,4 +1,5 @@
 import type { ByteStream } from "../bytes/index.ts";
+import type { ToolError } from "../errors/index.ts";
 import { Authorizer, type AuthorizerTarget } from "./authorizer.ts";
 import { RegistryError } from "./errors.ts";
 import { networkError, isTransient } from "./network-errors.ts";
@@ -129,23 +130,24 @@ export class RepositoryClient {
     let authorization = await this.auth.authorize(call.scopes);
     let reply = await this.#follow(call, authorization.header, deadlineMs);
     if (reply.status === 401 && reply.url.origin === this.origin.origin) {
-      const learnt = await this.auth.learn(reply, authorization, call.scopes).catch(async (error: unknown) => {
-        await discard(reply);
-        throw error;
-      });
-      if (learnt === "again") {
-        await discard(reply);
-        if (isStream(call.body)) throw new FreshTokenNeeded(call.subject);
-        authorization = await this.auth.authorize(call.scopes);
-        reply = await this.#follow(call, authorization.header, deadlineMs);
-      }
+      // Read before a token is asked for: the token service of the same origin may need this very connection.
+      const refusal = await this.#failureOf(reply, call);
+      if ((await this.auth.learn(reply, authorization, call.scopes)) === "refused") throw refusal;
+      if (isStream(call.body)) throw new FreshTokenNeeded(call.subject);
+      authorization = await this.auth.authorize(call.scopes);
+      reply = await this.#follow(call, authorization.header, deadlineMs);
     }
     if (call.expect.includes(reply.status)) return refuseEncoded(reply, call);
     const asked = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
     const { status } = reply;
-    const signedIn = authorization.header !== undefined;
-    const failure = await failureOf(reply, { method: call.method, subject: call.subject, signedIn });
+    const failure = await this.#failureOf(reply, call);
     throw transientStatuses.has(status) ? new TransientAnswer(failure, asked) : failure;
+  }
+
+  async #failureOf(reply: Reply, { method, subject }: Call): Promise<ToolError> {
+    // An anonymous token is no login.
+    const signedIn = await this.auth.signedIn();
+    return failureOf(reply, { method, subject, signedIn, lookedIn: this.transport.options.credentialPlaces });
   }
 
   async #follow(call: Call, authorization: string | undefined, deadlineMs: number | undefined): Promise<Reply> {

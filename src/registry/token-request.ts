@@ -17,6 +17,8 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
   readonly credential: Credential | undefined;
   readonly purpose: ConnectionPurpose;
+  /** `content`: over the registry's own connections, whose number is bounded, because it is the token service itself. */
+  readonly use: "content" | "token";
   /** Told when the service exchanges the refresh token for a new one. */
   readonly onRefreshToken: (token: string) => void;
 }
@@ -87,7 +89,7 @@ function send(transport: RegistryTransport, request: TokenRequest, method: "GET"
     headers,
     body,
     purpose: request.purpose,
-    use: "token",
+    use: request.use,
     headersMs: transport.timeouts.headersMs,
     deadlineMs: transport.timeouts.documentMs,
   });
@@ -102,13 +104,17 @@ async function readToken(transport: RegistryTransport, reply: Reply, request: To
       hint: "tell the registry's owner: the realm must name the token service itself",
     });
   }
-  if (reply.status !== 200) throw await failureOf(reply, { method: "GET", subject: where, signedIn: request.credential !== undefined });
+  if (reply.status !== 200) {
+    const signedIn = request.credential !== undefined;
+    throw await failureOf(reply, { method: "GET", subject: where, signedIn, lookedIn: transport.options.credentialPlaces });
+  }
   const document = parseJson(await readDocument(reply, registryLimits.tokenBody, where, transport.timeouts.documentMs), {
     maxBytes: registryLimits.tokenBody,
     subject: `answer of ${where}`,
   });
   const fields = typeof document === "object" && document !== null ? (document as Readonly<Record<string, unknown>>) : {};
-  const value = fields["token"] ?? fields["access_token"];
+  // Both are allowed; some services leave one of them empty.
+  const value = fields["token"] === "" ? fields["access_token"] : (fields["token"] ?? fields["access_token"]);
   // Anything else in the value could smuggle a second header line into our requests.
   if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
     throw new RegistryError("ERR_REGISTRY_PROTOCOL", { message: `${where} answered without a usable token` });

@@ -28,8 +28,8 @@ export interface Exchange {
   readonly method: Method;
   readonly url: URL;
   readonly purpose: ConnectionPurpose;
-  /** `token` for requests to token services. */
-  readonly use?: "token" | undefined;
+  /** `token` for requests to token services elsewhere; `content` unless told. */
+  readonly use?: "content" | "token" | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** A stream needs `size` where known; it is destroyed in every ending. */
   readonly body?: Uint8Array | ByteStream | undefined;

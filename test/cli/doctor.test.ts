@@ -44,7 +44,7 @@ async function visit(topic: string | undefined, { options = {}, env = {}, surrou
       stdin: process.stdin,
       stdout,
       stderr: new PassThrough().resume(),
-      env,
+      env: { XDG_RUNTIME_DIR: join(root, "run"), ...env },
       signal: new AbortController().signal,
       exitWith: (category) => (exit = category),
     },

@@ -6,6 +6,8 @@ import { encodedOf } from "../../src/bytes/index.ts";
 import { makeHelloImage } from "../../registry-fixtures/index.ts";
 import { caCertificate, serverCertificate, serverKey } from "../registry/test-certificates.ts";
 import { missingPeers } from "../peers.ts";
+import { answer, startFaultServer } from "../registry/fault-server.ts";
+import { emptyConfig, manifestOf } from "../registry/images.ts";
 import { run as program } from "../registry-server/programs.ts";
 import { ociseal, startServer } from "./run.ts";
 
@@ -78,6 +80,38 @@ describe("registry serve", () => {
     const refused = await run("registry", "serve", "--listen", "127.0.0.1:0", "--storage", "never", ...flags);
     expect(refused).toMatchObject({ status: 2, stdout: "" });
     expect(refused.stderr).toContain(message);
+  });
+});
+
+describe("a token service elsewhere", () => {
+  it("gets a registry's credentials only when the pair is allowed", async () => {
+    const registry = await startFaultServer();
+    const service = await startFaultServer();
+    try {
+      const image = manifestOf(emptyConfig, []);
+      registry.seed(emptyConfig);
+      registry.seed(image, "1");
+      registry.on("*", /^\/v2\//, (context) =>
+        context.request.headers.authorization === "Bearer granted"
+          ? context.pass()
+          : answer(401, { "www-authenticate": `Bearer realm="${service.origin}/token",service="test"` })(context),
+      );
+      service.on("GET", /^\/token/, answer(200, {}, '{"token":"granted"}'));
+      const auths = { [registry.host]: { auth: Buffer.from("alice:open").toString("base64") } };
+      await writeFile(join(folder, "elsewhere.json"), JSON.stringify({ auths }));
+      const pull = ["copy", `${registry.host}/app:1`, "oci:elsewhere:1", "--creds-file", "elsewhere.json"];
+      const refused = await run(...pull);
+      expect(refused).toMatchObject({ status: 5 });
+      expect(refused.stderr).toContain(`--allow-realm ${registry.host}=${service.host}`);
+      expect(await run(...pull, "--allow-realm", `other.example=${service.host}`)).toMatchObject({ status: 5 });
+      expect(await run(...pull, "--allow-realm", service.host)).toMatchObject({ status: 2 });
+      expect(service.requests).toEqual([]);
+      const allowed = await run(...pull, "--allow-realm", `${registry.host}=${service.host}`);
+      expect(allowed, allowed.stderr).toMatchObject({ status: 0 });
+    } finally {
+      await registry.close();
+      await service.close();
+    }
   });
 });
 

@@ -24,7 +24,14 @@ export interface RunSettings {
 /** An environment without anything of the machine's that a command could pick up; compiled code is kept beside the bundle. */
 export function cleanEnvironment(extra: Readonly<Record<string, string | undefined>> = {}): NodeJS.ProcessEnv {
   const cache = join(projectFolder, "dist/.cache");
-  return { PATH: process.env["PATH"], HOME: "/nonexistent", XDG_CACHE_HOME: cache, NO_COLOR: "1", ...extra };
+  return {
+    PATH: process.env["PATH"],
+    HOME: "/nonexistent",
+    XDG_RUNTIME_DIR: "/nonexistent",
+    XDG_CACHE_HOME: cache,
+    NO_COLOR: "1",
+    ...extra,
+  };
 }
 
 /** Runs one command line to its end. */

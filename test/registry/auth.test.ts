@@ -78,6 +78,43 @@ describe("authentication", () => {
     expect(registry.requests).toHaveLength(1);
   });
 
+  it("without credentials names the files in which none were found, also after an anonymous token", async () => {
+    const credentialPlaces = ["/home/u/.docker/config.json", "/run/containers/1000/auth.json"];
+    const telling = new RegistryTransport({ ...fast, credentialPlaces });
+    registry.on("GET", /^\/token/, answer(200, {}, '{"token":"anonymous"}'));
+    registry.on("*", /^\/v2\//, answer(401, { "www-authenticate": `Bearer realm="${registry.origin}/token",service="test"` }));
+    const store = openRegistry({ host: registry.host, repository: "a", transport: telling });
+    expect((await errorOf(store.resolve("1"))).hint).toBe(
+      `no credentials were found for this registry in ${credentialPlaces.join(", ")}; log in first`,
+    );
+    await telling.close();
+  });
+
+  it("by token: over the registry's own connections when it is the token service itself, and no more of them", async () => {
+    demandTokens();
+    const limited = new RegistryTransport({ ...fast, concurrency: 3 });
+    const repositories = ["a", "b", "c", "d"];
+    const blobs = repositories.flatMap((repository) => Array.from({ length: 8 }, () => ({ repository, ...randomBlob(5000) })));
+    const at = (repository: string) =>
+      openRegistry({ host: registry.host, repository, transport: limited, credentials: () => Promise.resolve(alice) });
+    await Promise.all(blobs.map(({ repository, descriptor, source }) => at(repository).push(descriptor, source)));
+    await Promise.all(blobs.map(async ({ repository, descriptor }) => readAll(await at(repository).fetch(descriptor))));
+    expect(tokenRequests().length).toBeGreaterThanOrEqual(repositories.length);
+    expect(registry.connections.most).toBeLessThanOrEqual(3);
+    await limited.close();
+  });
+
+  it("by token: an empty token beside an access_token is none", async () => {
+    registry.seed(image, "1");
+    registry.on("GET", /^\/token/, answer(200, {}, '{"token":"","access_token":"t"}'));
+    registry.on("*", /^\/v2\//, (context) =>
+      context.request.headers.authorization === "Bearer t"
+        ? context.pass()
+        : answer(401, { "www-authenticate": `Bearer realm="${registry.origin}/token"` })(context),
+    );
+    expect((await open().resolve("1")).digest).toBe(image.descriptor.digest);
+  });
+
   it("by token: one for a whole push, asked for with all its scopes, the challenged one first", async () => {
     demandTokens();
     const store = open();

@@ -75,7 +75,7 @@ describe("a hostile registry", () => {
     it("names a token service on another port: refused, and told how to allow it", async () => {
       demandBearer(`${foreign.origin}/token`);
       const error = await fails(open().resolve("1"), "ERR_REGISTRY_REALM_REFUSED");
-      expect(error.hint).toContain(foreign.host);
+      expect(error.hint).toContain(`--allow-realm ${registry.host}=${foreign.host}`);
       expect(foreign.requests).toEqual([]);
     });
 

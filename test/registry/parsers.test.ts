@@ -98,6 +98,8 @@ describe("a token service", () => {
     expect(standing("https://registry.example.com", "https://auth.example.com/token", pair)).toBe("own");
     expect(standing("https://other.example.com", "https://auth.example.com/token", pair)).toBe("foreign");
     expect(standing("https://registry.example.com", "https://auth.example.com:444/token", pair)).toBe("foreign");
+    const forTheHub = [{ registry: "docker.io", realm: "auth.example.com" }];
+    expect(standing("https://registry-1.docker.io", "https://auth.example.com/token", forTheHub)).toBe("own");
   });
 
   it("is an https URL for a registry on TLS", () => {
