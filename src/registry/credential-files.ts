@@ -18,8 +18,8 @@ export interface CredentialFile {
 
 /**
  * Credentials as docker and podman keep them. Files are looked through in order; within a file the most specific key
- * counts, a helper named for it beats `credsStore`, and both beat what stands in the file. Files are read once, at the
- * first need; helpers are asked once per key.
+ * counts: a helper named for it, then what stands in the file, then `credsStore` (where docker logs in by a store, nothing
+ * stands in the file). Files are read once, at the first need; helpers are asked once per key.
  *
  * A helper that fails is an error (`ERR_CREDENTIAL_HELPER_FAILED`) when the file says that it holds something for the
  * host; a `credsStore` of some other machine does not stand in the way of public images.
@@ -70,15 +70,17 @@ async function findIn(
   ask: (helper: string, key: string) => Promise<Credential | undefined>,
 ): Promise<Credential | undefined> {
   for (const key of keysFor(host, repository)) {
-    const helper = document.helpers.get(key);
+    const named = document.helpers.get(key);
+    const helper = named === "" ? undefined : named;
     const entry = document.auths.get(key);
     const fromHelper = helper === undefined ? undefined : await ask(helper, key);
     if (fromHelper !== undefined) return fromHelper;
     const own = entry === undefined ? undefined : credentialOf(entry, `auths[${JSON.stringify(key)}] of ${document.path}`);
     if (own !== undefined) return own;
   }
-  if (document.store === undefined) return undefined;
   const key = normalizeKey(host);
+  // An empty name in credHelpers takes a registry out of the store, as docker does it.
+  if (document.store === undefined || document.helpers.get(key) === "") return undefined;
   try {
     return await ask(document.store, key);
   } catch (error) {

@@ -113,7 +113,9 @@ async function checkCredential(request: Parameters<typeof login>[0]): Promise<vo
 
 function helperFor(root: Readonly<Record<string, unknown>>, key: string, path: string): string | undefined {
   const { helpers, store } = parseCredentials(JSON.stringify(root), path, "config");
-  return helpers.get(key) ?? store;
+  const named = helpers.get(key);
+  // docker: an empty name keeps this registry in the file although there is a store.
+  return named === undefined ? store : named === "" ? undefined : named;
 }
 
 /** Reads, changes and replaces a credentials file. The new file is complete before it takes the old one's place. */

@@ -204,7 +204,7 @@ class Repository implements RegistryStore {
     const bytes = await collect(stream, { maxBytes: manifestLimits.maxBytes, subject });
     const document = parseDocument(bytes, target.mediaType);
     // With a subject it is put again although it is there: the last try may have ended before the referrers were told.
-    if (document.subject === undefined && (await manifestIsThere(client, target, subject, options))) {
+    if (document.subject === undefined && !this.#headLies && (await manifestIsThere(client, target, subject, options))) {
       this.#manifests.remember({ descriptor: target, bytes, document });
       return "present";
     }

@@ -37,8 +37,8 @@ export async function uploadBlob(
       await (manner === "whole" ? sendWhole(context, session, target, source, count) : sendChunks(context, session, target, source));
       return "pushed";
     } catch (error) {
-      // A mount across repositories may be refused for want of rights there; the content itself may still be pushed.
-      if (from !== undefined && session === undefined && isDenied(error)) {
+      // A mount is an offer: whatever is answered to it, the content itself may still be pushed.
+      if (from !== undefined && session === undefined && isAnswer(error)) {
         from = undefined;
         continue;
       }
@@ -97,6 +97,6 @@ function nextManner(error: unknown, manner: "whole" | "chunks", sent: number): "
   return sent > chunkAfterBreak ? "chunks" : manner;
 }
 
-function isDenied(error: unknown): boolean {
-  return error instanceof ToolError && (error.category === "denied" || error.category === "not-found" || error.details["status"] === 400);
+function isAnswer(error: unknown): boolean {
+  return error instanceof ToolError && (error.details["status"] !== undefined || error.category === "denied");
 }

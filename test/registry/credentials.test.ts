@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -234,6 +234,16 @@ describe("login and logout", () => {
     expect(await credentialsFromFiles([{ path }])(registry.host, "a")).toEqual(alice);
     expect(await logout({ host: registry.host, files: [{ path }] })).toBe("removed");
     expect(await credentialsFromFiles([{ path }])(registry.host, "a")).toBeUndefined();
+  });
+
+  it("keeps a registry in the file that an empty name in credHelpers takes out of the store", async () => {
+    installHelper("one");
+    const path = file({ credsStore: "one", credHelpers: { [registry.host]: "" } });
+    expect(await enter(path)).toEqual({ kind: "file", place: path });
+    expect(await credentialsFromFiles([{ path }])(registry.host, "a")).toEqual(alice);
+    expect(await logout({ host: registry.host, files: [{ path }] })).toBe("removed");
+    expect(await credentialsFromFiles([{ path }])(registry.host, "a")).toBeUndefined();
+    expect(existsSync(join(folder, "one.log"))).toBe(false);
   });
 
   it("tries a token service, and believes its no", async () => {

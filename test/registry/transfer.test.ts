@@ -364,8 +364,8 @@ describe("transfers over a bad line", () => {
       expect(await store.push(manifest.descriptor, manifest.source)).toBe("pushed");
     });
 
-    it("fall back to sending when a mount is refused", async () => {
-      registry.on("POST", /mount=/, answer(403));
+    it.each([400, 403, 404, 405, 422, 500])("fall back to sending when a mount is answered with %d", async (status) => {
+      registry.on("POST", /mount=/, answer(status));
       expect(await open().pushFrom(blob.descriptor, blob.source, "other/app")).toBe("pushed");
       expect(registry.requests[1]?.url).toBe(`/v2/app/blobs/uploads/?mount=${blob.descriptor.digest}&from=other%2Fapp`);
     });

@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { parseImageName, parsePlatform } from "../../src/oci/index.ts";
+import { parseImageName, parsePlatform, type Descriptor } from "../../src/oci/index.ts";
 import { RegistryTransport } from "../../src/registry/index.ts";
 import { serveRegistry, type RegistryServer } from "../../src/registry-server/index.ts";
-import { memoryStore, openLayout, type CopyEvent } from "../../src/store/index.ts";
+import { memoryStore, openLayout, readIndex, readManifest, type CopyEvent } from "../../src/store/index.ts";
 import { checkDigest, copyImage, openImage, planCopy } from "../../src/transport/index.ts";
 import { codeOf } from "../store/contract.ts";
 import { putImage, putMultiPlatform } from "../store/images.ts";
@@ -74,6 +74,38 @@ describe("copying images by name", () => {
     expect(mounted).toMatchObject({ mounted: 10, pushed: 5 });
     expect(events.filter((event) => event.kind === "moved" && event.descriptor.mediaType.includes("layer"))).toEqual([]);
     expect(await copy(`${host}/mount/a:1`, `${host}/mount/b:1`)).toMatchObject({ mounted: 0, pushed: 0, present: 1 });
+  });
+
+  it("sends again, once, what the registry has lost although it says that it is there", async () => {
+    const { name, root } = await sourceLayout();
+    const whole = await copy(name, `${host}/lost/whole:1`);
+    const lie = async (target: Descriptor, place: string): Promise<void> => {
+      const headers = { "content-type": target.mediaType, "content-length": String(target.size) };
+      const path = `/v2/lost/lying/${place}/${target.digest}`;
+      server.addFault({ match: { method: "HEAD", path, count: "all" }, do: [{ kind: "respond", status: 200, headers }] });
+    };
+    const from = await openImage(parseImageName(name), { access: "read", transport });
+    const { index } = await readIndex(from.store, root);
+    for (const child of index.manifests) {
+      const { manifest } = await readManifest(from.store, child);
+      await lie(child, "manifests");
+      for (const blob of [manifest.config, ...manifest.layers]) await lie(blob, "blobs");
+    }
+    await from.store.close();
+    const copied = await copy(name, `${host}/lost/lying:1`);
+    server.clearFaults();
+    expect(copied.root).toMatchObject(root);
+    expect({ ...copied, mounted: 0 }).toEqual(whole);
+    await copy(`${host}/lost/lying:1`, `oci:${join(await temporaryFolder(), "back")}:1`);
+  });
+
+  it("gives up when the registry goes on losing it", async () => {
+    const { name } = await sourceLayout();
+    const body = '{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}';
+    const headers = { "content-type": "application/json" };
+    server.addFault({ match: { operation: "manifest.put", count: "all" }, do: [{ kind: "respond", status: 404, headers, body }] });
+    await expect(copy(name, `${host}/lost/always:1`)).rejects.toMatchObject({ code: "ERR_REGISTRY_BLOB_UNKNOWN", side: "destination" });
+    server.clearFaults();
   });
 
   it("takes signatures along when asked, and only then", async () => {

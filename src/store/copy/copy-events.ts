@@ -1,3 +1,4 @@
+import type { Digest } from "../../bytes/index.ts";
 import type { Descriptor } from "../../oci/index.ts";
 import type { PushOutcome } from "../content-store.ts";
 
@@ -24,17 +25,20 @@ export interface CopySummary {
   readonly pushedBytes: number;
 }
 
-/** Counts what finished. */
+/** Counts what finished; an object that had to be sent after all counts once, as pushed. */
 export class CopyTally {
-  readonly #counts = { pushed: 0, present: 0, mounted: 0, skipped: 0 };
-  #pushedBytes = 0;
+  readonly #ended = new Map<Digest, { readonly outcome: CopyOutcome; readonly size: number }>();
 
-  add(descriptor: Descriptor, outcome: CopyOutcome): void {
-    this.#counts[outcome] += 1;
-    if (outcome === "pushed") this.#pushedBytes += descriptor.size;
+  add({ digest, size }: Descriptor, outcome: CopyOutcome): void {
+    this.#ended.set(digest, { outcome, size });
   }
 
   summary(): CopySummary {
-    return { ...this.#counts, pushedBytes: this.#pushedBytes };
+    const sum = { pushed: 0, present: 0, mounted: 0, skipped: 0, pushedBytes: 0 };
+    for (const { outcome, size } of this.#ended.values()) {
+      sum[outcome] += 1;
+      if (outcome === "pushed") sum.pushedBytes += size;
+    }
+    return sum;
   }
 }

@@ -14,6 +14,8 @@ import { companionSuffixes, fallbackTagOf } from "../referrers.ts";
 export const graphLimits = { maxDepth: 8, maxObjects: 200_000 } as const;
 
 const defaultConcurrency = 6;
+/** What a registry's store throws when a document names something that the registry does not have. */
+const partsMissing = "ERR_REGISTRY_BLOB_UNKNOWN";
 /** Manifests of one index at once; deeper indexes go one by one, so that few documents are in memory. */
 const documentConcurrency = 3;
 
@@ -86,12 +88,40 @@ class CopyRun {
     if (this.#request.present === "trust" && (await this.#atDestination(target))) {
       this.#finished(target, "present");
     } else {
-      const document = await this.#onSide("source", `manifest ${target.digest}`, () =>
-        readDocument(this.#request.from, target, { signal: this.#signal }),
-      );
+      const document = await this.#readDocument(target);
       await this.#children(document, depth);
-      await this.#push({ target, open: async () => bytesStream(document.bytes) });
+      try {
+        await this.#pushDocument(document);
+      } catch (error) {
+        if (!(error instanceof ToolError) || error.code !== partsMissing) throw error;
+        await this.#partsAgain(document);
+        await this.#pushDocument(document);
+      }
     }
+  }
+
+  #pushDocument({ descriptor: target, bytes }: StoredDocument): Promise<void> {
+    return this.#push({ target, open: async () => bytesStream(bytes) });
+  }
+
+  /** Sends everything below a document, whatever the destination said before. Registries lose blobs that they still answer HEAD for (oras-go#1211). */
+  async #partsAgain(document: StoredDocument): Promise<void> {
+    const parts = document.kind === "manifest" ? [document.manifest.config, ...document.manifest.layers] : document.index.manifests;
+    const again = async (part: Descriptor): Promise<void> => {
+      if (!isManifestMediaType(part.mediaType)) return this.#blobs.run(() => this.#pushIfThere(part));
+      const child = await this.#readDocument(part);
+      await this.#partsAgain(child);
+      await this.#pushDocument(child);
+    };
+    await runAll(
+      parts.map((part) => () => again(part)),
+      () => this.#abort.abort(),
+    );
+  }
+
+  #readDocument(target: Descriptor): Promise<StoredDocument> {
+    const read = () => readDocument(this.#request.from, target, { signal: this.#signal });
+    return this.#onSide("source", `manifest ${target.digest}`, read);
   }
 
   async #children(document: StoredDocument, depth: number): Promise<void> {
@@ -116,10 +146,15 @@ class CopyRun {
     return this.#once(target, () =>
       this.#blobs.run(async () => {
         this.#found(target, "blob");
-        if (isForeignLayerMediaType(target.mediaType) && !(await this.#atSource(target))) this.#finished(target, "skipped");
-        else await this.#pushBlob(target);
+        await this.#pushIfThere(target);
       }),
     );
+  }
+
+  /** A layer that is to be fetched from elsewhere may be absent. */
+  async #pushIfThere(target: Descriptor): Promise<void> {
+    if (isForeignLayerMediaType(target.mediaType) && !(await this.#atSource(target))) this.#finished(target, "skipped");
+    else await this.#pushBlob(target);
   }
 
   #pushBlob(target: Descriptor): Promise<void> {
