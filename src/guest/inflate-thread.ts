@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import { isMarkedAsUntransferable, Worker } from "node:worker_threads";
 import type { ByteStream, Digest, DigestAlgorithm } from "../bytes/index.ts";
 import { InternalError } from "../errors/index.ts";
 import type { Compression } from "./decompress.ts";
@@ -93,7 +93,11 @@ export class InflateThread {
     worker.unref();
     worker.on("message", (reply: InflateReply) => this.#replies.add(reply));
     worker.on("error", (cause) => this.#replies.fail(new InternalError({ message: "the thread that inflates failed", cause })));
-    worker.on("exit", () => this.#replies.fail(new InternalError({ message: "the thread that inflates ended before its work was done" })));
+    worker.on("exit", () => {
+      // Between two layers nobody waits: the next one starts a thread of its own, and does not wait for this one for ever.
+      if (this.#worker === worker) this.#worker = undefined;
+      this.#replies.fail(new InternalError({ message: "the thread that inflates ended before its work was done" }));
+    });
     for (let i = 0; i < outputs; i += 1) {
       const memory = Buffer.allocUnsafeSlow(outputSize).buffer;
       post(worker, { kind: "room", memory }, [memory]);
@@ -102,10 +106,11 @@ export class InflateThread {
   }
 }
 
-/** The memory that a chunk begins, or else a copy. */
+/** The memory that a chunk begins; a copy where that is not its own, as with the pool that small buffers of Node.js share. */
 function memoryOf(chunk: Uint8Array): ArrayBuffer {
   const { buffer, byteOffset } = chunk;
-  return buffer instanceof ArrayBuffer && byteOffset === 0 ? buffer : new Uint8Array(chunk).buffer;
+  const isOwn = buffer instanceof ArrayBuffer && byteOffset === 0 && !isMarkedAsUntransferable(buffer);
+  return isOwn ? buffer : new Uint8Array(chunk).buffer;
 }
 
 function revive({ code, message, hint, details }: Extract<InflateReply, { kind: "failed" }>): Error {

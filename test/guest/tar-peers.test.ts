@@ -193,7 +193,21 @@ function ours(bytes: Buffer): readonly string[] | "refused" {
   });
 }
 
+/**
+ * Of type NUL, a name with a slash at its end is a directory, to Go, GNU tar and us. tar-stream means it to be, but has said "file" by
+ * then (3.2.2); it is no difference for the property below, which meets one in a few thousand streams.
+ */
+function oldDirectory(line: string): string {
+  return line.replace(/\/ file 0$/, "/ directory 0");
+}
+
 describe("three readers of one stream", () => {
+  it("take a name with a slash at its end for a directory where the type is NUL, but for tar-stream", async () => {
+    const stream = tar({ name: "dir/", type: "\0", uid: 0, gid: 0 });
+    expect([ours(stream), gnuTar(stream)]).toEqual([["d 0/0 0 dir/"], ["d 0/0 0 dir/"]]);
+    expect(await secondOpinion(stream)).toEqual(["dir/ file 0"]);
+  });
+
   it("are told apart by what GNU tar alone applies: a global header", () => {
     const stream = tar(pax([["path", "evil"]], "g"), { name: "a", uid: 0, gid: 0 });
     expect([ours(stream), gnuTar(stream)]).toEqual([["- 0/0 0 a"], ["- 0/0 0 evil"]]);
@@ -266,7 +280,7 @@ describe("three readers of one stream", () => {
       accepted += 1;
       const gnu = gnuTar(stream);
       if (JSON.stringify(gnu) !== JSON.stringify(seen)) different.push({ seen, gnu });
-      const stream3 = await secondOpinion(stream);
+      const stream3 = (await secondOpinion(stream)).map(oldDirectory);
       const short = readTar(stream).map(
         ({ entry: { kind, path, size } }) => `${Buffer.from(path, "latin1").toString()} ${streamKinds[kind]} ${size}`,
       );
