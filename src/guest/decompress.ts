@@ -63,24 +63,35 @@ export async function* decompress(
       ? createGunzip(options)
       : createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: Math.ceil(Math.log2(limits.maxZstdWindow)) } });
   const framed = compression === "gzip" ? source : zstdFrames(limits.maxZstdWindow)(source);
+  const given: { bytes: number; state: "some" | "all" } = { bytes: 0, state: "some" };
+  async function* counted(): Chunks {
+    for await (const chunk of framed) {
+      given.bytes += chunk.length;
+      yield chunk;
+    }
+    given.state = "all";
+  }
   // In object mode, so that pieces are never joined: zstd needs them cut at frames. pipeline destroys both ends at every failure and tells the reader of the inflater why.
-  pipeline(Readable.from(framed), inflater, () => undefined);
+  pipeline(Readable.from(counted()), inflater, () => undefined);
   try {
     for await (const chunk of inflater) yield chunk as Buffer;
   } catch (cause) {
-    throw isZlibError(cause) ? malformed(compression, cause) : cause;
+    throw isZlibError(cause) ? malformed(compression, cause.message, cause) : cause;
   } finally {
     inflater.destroy();
   }
+  // At a zero byte behind a member Node.js ends without a word, and the rest would be neither seen nor verified. Go's reader,
+  // which most tools have, refuses it.
+  if (given.state !== "all" || inflater.bytesWritten !== given.bytes) throw malformed(compression, "something follows its end", undefined);
 }
 
 function isZlibError(error: unknown): error is Error {
   return error instanceof Error && "code" in error && typeof error.code === "string" && /^(?:Z_|ZSTD_)/.test(error.code);
 }
 
-function malformed(compression: Compression, cause: Error): GuestError {
+function malformed(compression: Compression, why: string, cause: Error | undefined): GuestError {
   return new GuestError("ERR_GUEST_COMPRESSION_MALFORMED", {
-    message: `the ${compression} stream is malformed: ${cause.message}`,
+    message: `the ${compression} stream is malformed: ${why}`,
     hint: "the layer is damaged or its media type is wrong; build the image again",
     cause,
   });

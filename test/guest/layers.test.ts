@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, lstatSync, readFileSync, readdirSync, statSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { digestOf } from "../../src/bytes/index.ts";
 import { unpackImage, type UnpackRequest } from "../../src/guest/index.ts";
@@ -199,6 +199,18 @@ describe("compressed layers", () => {
   it.each<readonly [string, string, (bytes: Buffer) => Buffer]>([
     ["gzip that is cut", mediaTypes.layerTarGzip, () => gzipSync(layer).subarray(0, -9)],
     ["gzip with garbage behind it", mediaTypes.layerTarGzip, () => Buffer.concat([gzipSync(layer), Buffer.from("garbage")])],
+    [
+      "gzip with a zero byte and garbage behind it",
+      mediaTypes.layerTarGzip,
+      () => Buffer.concat([gzipSync(layer), Buffer.from("\0garbage")]),
+    ],
+    ["gzip with zeros behind it", mediaTypes.layerTarGzip, () => Buffer.concat([gzipSync(layer), Buffer.alloc(200_000)])],
+    [
+      "gzip of two members with a zero byte between them",
+      mediaTypes.layerTarGzip,
+      () => Buffer.concat([gzipSync(layer), Buffer.alloc(1), gzipSync("")]),
+    ],
+    ["zstd with a zero byte behind it", mediaTypes.layerTarZstd, () => Buffer.concat([zstdCompressSync(layer), Buffer.alloc(1)])],
     ["gzip with a wrong checksum", mediaTypes.layerTarGzip, () => flip(gzipSync(layer), -6)],
     ["a plain tar called gzip", mediaTypes.layerTarGzip, () => layer],
     ["gzip called zstd", mediaTypes.layerTarZstd, () => gzipSync(layer)],
