@@ -98,6 +98,34 @@ describe("a service that many guests ask", () => {
   });
 });
 
+describe("two pieces of evidence for one nonce at the same time", () => {
+  it("are not both judged, and the one that is not may begin anew", async () => {
+    const [here] = await twoReplicas();
+    const session = here.begin(request, now);
+    let finish = (): void => undefined;
+    const first = here.judging(session, () => new Promise<string>((resolve) => (finish = () => resolve("first"))));
+    expect(await here.judging(session, async () => "second")).toBe("taken");
+    expect(await here.judging(here.begin(request, now), async () => "another session")).toBe("another session");
+    finish();
+    expect(await first).toBe("first");
+    await expect(here.judging(session, () => Promise.reject(new RangeError("bad evidence")))).rejects.toThrow("bad evidence");
+    expect(await here.judging(session, async () => "after a failure")).toBe("after a failure");
+  });
+
+  it("get one token between them", async () => {
+    const bench = await startBench();
+    const { url } = bench.server;
+    const challenge = await auth(url);
+    const bodies = Array.from({ length: 8 }, () => attestBody(String(challenge.json["nonce"]), newTestKey().public));
+    const answers = await Promise.all(bodies.map((body) => attest(url, challenge.cookie, body)));
+    const tokens = answers.filter(({ status }) => status === 200).map(({ json }) => json["token"]);
+    expect(new Set(tokens).size).toBe(1);
+    const refused = answers.filter(({ status }) => status !== 200).map(({ status, json }) => `${status} ${String(json["code"])}`);
+    expect(new Set([...refused, "401 session-expired"])).toEqual(new Set(["401 session-expired"]));
+    await bench.close();
+  });
+});
+
 describe("nonces", () => {
   it("are known as ours where another service's tokens are taken, and random throughout where they are not", async () => {
     const keyring = await Keyring.open(openMemoryStore(), [generateRootKey()]);

@@ -52,7 +52,19 @@ async function attest(context: ServiceContext, call: Call): Promise<Reply> {
   const session = requireSession(context, call, now);
   const body = await call.body(context.limits.maxBodyBytes);
   if (session.token !== undefined) return attested(context, session, session.token);
-  if (context.sessions.isAttested(session)) throw usedUp(context, call);
+  if (context.sessions.isAttested(session)) throw usedUp(context, call, "the session was attested already");
+  const reply = await context.sessions.judging(session, () => judge(context, call, { session, body, now }));
+  if (reply === "taken") throw usedUp(context, call, "other evidence of the session is being judged");
+  return reply;
+}
+
+interface Submission {
+  readonly session: Session;
+  readonly body: Uint8Array;
+  readonly now: Date;
+}
+
+async function judge(context: ServiceContext, call: Call, { session, body, now }: Submission): Promise<Reply> {
   const { tee } = session.request;
   const start = performance.now();
   context.metrics.attestationRequests();
@@ -85,10 +97,10 @@ function attested(context: ServiceContext, session: Session, token: string): Rep
   return jsonReply({ token }, { "set-cookie": context.sessions.cookieOf(session, context.transport) });
 }
 
-/** So many guests came meanwhile that the token of this one is not kept any more. */
-function usedUp(context: ServiceContext, call: Call): Refusal {
-  const why = "Attestation error: RCAR handshake Attest failed: the session was attested already; begin another one";
-  return refusedStranger(context, call, "attest", new Refusal("session-expired", why));
+/** The nonce has served. Of a session that was attested so many guests came meanwhile that its token is not kept any more. */
+function usedUp(context: ServiceContext, call: Call, why: string): Refusal {
+  const text = `Attestation error: RCAR handshake Attest failed: ${why}; begin another one`;
+  return refusedStranger(context, call, "attest", new Refusal("session-expired", text));
 }
 
 function requireSession(context: ServiceContext, call: Call, now: Date): Session {

@@ -54,6 +54,8 @@ export class Sessions {
   /** The tokens of the last of these. */
   readonly #tokens = new Map<string, string>();
   #tokensSize = 0;
+  /** Sessions whose evidence is being judged. */
+  readonly #judged = new Set<string>();
 
   constructor(keyring: Keyring, options: { readonly nonces: Nonces; readonly lifetimeMs: number }) {
     this.#keyring = keyring;
@@ -69,6 +71,20 @@ export class Sessions {
       expiresAt: new Date(now.getTime() + this.#lifetimeMs),
       token: undefined,
     };
+  }
+
+  /**
+   * Judges the evidence of one session, unless other evidence of it is being judged: two at once would both be held to one
+   * nonce. Returns `"taken"` then.
+   */
+  async judging<Result>(session: Session, work: () => Promise<Result>): Promise<Result | "taken"> {
+    if (this.#judged.has(session.id)) return "taken";
+    this.#judged.add(session.id);
+    try {
+      return await work();
+    } finally {
+      this.#judged.delete(session.id);
+    }
   }
 
   /** Marks a session as attested. */
