@@ -30,3 +30,4 @@ export { minorCollector } from "./minor-collector.ts";
 export { hashingFor } from "./thread-hasher.ts";
 export { CipherThreads, type CipherThreadsRequest } from "./threads.ts";
 export { uncompressedHasher, type Compression, type UncompressedHasher } from "./uncompressed.ts";
+export { ZstdFrameSplitter } from "./zstd-frames.ts";

@@ -1,8 +1,8 @@
-import { createGunzip, createZstdDecompress } from "node:zlib";
-import type { Transform } from "node:stream";
+import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from "node:zlib";
 import { newHasher, type Digest } from "../bytes/index.ts";
 import { describeCause } from "../errors/index.ts";
 import { CipherError } from "./errors.ts";
+import { ZstdFrameSplitter } from "./zstd-frames.ts";
 
 /** How a layer's tar is stored. */
 export type Compression = "none" | "gzip" | "zstd";
@@ -18,6 +18,9 @@ export interface UncompressedHasher {
 const maxRatio = 1100;
 const minBombSize = 64 << 20;
 
+/** The largest window that Node.js decodes unless told otherwise. */
+const maxZstdWindow = 128 << 20;
+
 /** Size of the pieces that come out of a decompressor. */
 const outputSize = 1 << 18;
 
@@ -30,7 +33,7 @@ export function uncompressedHasher(compression: Compression): UncompressedHasher
   if (compression === "none") {
     return { update: async (piece) => hasher.update(piece), digest: async () => hasher.digest() };
   }
-  const stream: Transform =
+  const stream: Gunzip | ZstdDecompress =
     compression === "gzip" ? createGunzip({ chunkSize: outputSize }) : createZstdDecompress({ chunkSize: outputSize });
   let input = 0;
   let output = 0;
@@ -51,27 +54,43 @@ export function uncompressedHasher(compression: Compression): UncompressedHasher
     });
   });
   ended.catch(() => undefined);
+  const write = (piece: Uint8Array) =>
+    new Promise<void>((resolve, reject) => {
+      if (failure !== undefined) {
+        reject(failure);
+        return;
+      }
+      input += piece.length;
+      waiting.add(reject);
+      stream.write(piece, (cause) => {
+        waiting.delete(reject);
+        if (cause) reject(failure ?? broken(compression, cause));
+        else resolve();
+      });
+    });
+  const frames = compression === "zstd" ? newSplitter() : undefined;
   return {
-    update: (piece) =>
-      new Promise((resolve, reject) => {
-        if (failure !== undefined) {
-          reject(failure);
-          return;
-        }
-        input += piece.length;
-        waiting.add(reject);
-        stream.write(piece, (cause) => {
-          waiting.delete(reject);
-          if (cause) reject(failure ?? broken(compression, cause));
-          else resolve();
-        });
-      }),
+    async update(piece) {
+      if (frames === undefined) await write(piece);
+      else for (const part of frames.push(Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength))) await write(part);
+    },
     async digest() {
+      frames?.end();
       stream.end();
       await ended;
+      // At a zero byte behind a member of gzip Node.js ends without a word.
+      if (stream.bytesWritten !== input) throw broken(compression, new RangeError("something follows its end"));
       return hasher.digest();
     },
   };
+}
+
+function newSplitter(): ZstdFrameSplitter {
+  const refused = (why: string) => broken("zstd", new RangeError(why));
+  return new ZstdFrameSplitter(maxZstdWindow, {
+    malformed: refused,
+    window: (bytes) => refused(`a frame wants a window of ${bytes} bytes, more than ${maxZstdWindow}`),
+  });
 }
 
 function broken(compression: Compression, cause: unknown): CipherError {
