@@ -1,5 +1,5 @@
 import { formatImageName, parseImageName, type Descriptor, type ImageName } from "../src/oci/index.ts";
-import { openImage, type OpenedImage, type RegistryAccess } from "../src/transport/index.ts";
+import { onSides, openImage, type OpenedImage, type RegistryAccess } from "../src/transport/index.ts";
 import { usage } from "./errors.ts";
 import type { ContentStore } from "../src/store/index.ts";
 import type { Shell } from "./shell.ts";
@@ -73,6 +73,17 @@ export async function withImages<Result>(shell: Shell, flags: RegistryFlags, wor
   }
   await images.close();
   return result;
+}
+
+/** As {@link withImages}, for work from one image to another: a failure says which side it was. */
+export async function betweenImages<Result>(
+  shell: Shell,
+  flags: RegistryFlags,
+  names: { readonly source: string; readonly destination: string },
+  work: (images: Images) => Promise<Result>,
+): Promise<Result> {
+  const sides = { source: parseImageName(names.source), destination: parseImageName(names.destination) };
+  return onSides(sides, () => withImages(shell, flags, work));
 }
 
 /**

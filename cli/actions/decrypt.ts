@@ -3,7 +3,7 @@ import { decryptImage } from "../../src/pipeline/index.ts";
 import { checkDigest } from "../../src/transport/index.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
-import { destinationFor, withImages, type RegistryFlags } from "../images.ts";
+import { destinationFor, betweenImages, type RegistryFlags } from "../images.ts";
 import type { KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
 import { showProgress } from "../progress.ts";
@@ -22,7 +22,7 @@ export const decrypt: Action<DecryptOptions> = async (shell, [source = "", desti
   const values = [...(options.key ?? []), ...(options.decryptionKey ?? [])];
   if (values.length === 0) throw usage("no key was given", "give at least one -k, for example -k team.key or -k kbs");
   const mode = options.dryRun === true ? "plan" : "write";
-  const report = await withImages(shell, options, async (images) => {
+  const report = await betweenImages(shell, options, { source, destination }, async (images) => {
     const { image: from, root } = await images.resolve(source);
     const to = mode === "plan" ? from : await images.open(destination, "write");
     const keys = await openKeys(shell, values, options);

@@ -6,7 +6,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { destinationFor, refuseDigest, withImages, type Images, type RegistryFlags } from "../images.ts";
+import { destinationFor, refuseDigest, betweenImages, type Images, type RegistryFlags } from "../images.ts";
 import { showProgress } from "../progress.ts";
 import { openRecipients, type RecipientOptions } from "../recipients.ts";
 import { reportTable } from "../report-text.ts";
@@ -40,7 +40,7 @@ const encryptOne: Action<EncryptOptions> = async (shell, [source = "", destinati
   const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
   const mode = options.dryRun === true ? "plan" : "write";
   const opened = await openRecipients(shell, recipients);
-  const report = await withImages(shell, options, async (images) => {
+  const report = await betweenImages(shell, options, { source, destination }, async (images) => {
     const { image: from, root } = await images.resolve(source);
     const to = await images.open(destination, mode === "plan" ? "read" : "write").catch((error: unknown) => {
       // A plan may be made for a destination that does not exist yet.

@@ -7,7 +7,7 @@ import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile } from "../files.ts";
 import { overList, type FromFileOptions } from "../from-file.ts";
-import { destinationFor, refuseDigest, withImages, type RegistryFlags } from "../images.ts";
+import { destinationFor, refuseDigest, betweenImages, type RegistryFlags } from "../images.ts";
 import { connectAdmin, type KbsOptions } from "../kbs-connection.ts";
 import { openKeys } from "../open-keys.ts";
 import { withProgress } from "../progress.ts";
@@ -55,7 +55,7 @@ const rewrapOne: Action<RewrapOptions> = async (shell, [name = "", destination],
   }
   const mode = options.dryRun === true ? "plan" : "write";
   const platforms = (options.platform ?? []).map((text) => parsePlatform(text));
-  const report = await withImages(shell, options, async (images) => {
+  const report = await betweenImages(shell, options, { source: name, destination: destination ?? name }, async (images) => {
     const { image: from, root } = await images.resolve(name);
     const to = await images.open(destination ?? name, mode === "plan" ? "read" : "write").catch((error: unknown) => {
       if (mode === "plan") return { ...from, digest: undefined };

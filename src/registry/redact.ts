@@ -9,8 +9,12 @@ export function redactUrl(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`;
 }
 
-/** Foreign text as it may stand in a message, without what looks like a token, password or signature under its own name. */
+/**
+ * Foreign text as it may stand in a message, without what looks like a token, password or signature under its own name,
+ * or under one that ends like it (`identitytoken`, `client_secret`, `X-Amz-Signature`), also where `=` is escaped.
+ */
 export function redactText(text: string, maxLength = 300): string {
-  const named = /\b(token|access_token|refresh_token|password|secret|signature|sig|_state)\b(["']?\s*[=:]\s*["']?)[^\s"'&,}]+/gi;
-  return foreignText(text, maxLength).replaceAll(named, "$1$2…");
+  const named =
+    /([\w.-]*(?:token|passw(?:or)?d|secret|signature|\bsig|_sig|_state|api[_-]?key|authorization)["']?\s*(?:[=:]|%3D)\s*["']?)[^\s"'&,}]+/gi;
+  return foreignText(text, maxLength).replaceAll(named, "$1…");
 }

@@ -84,7 +84,7 @@ export class RepositoryClient {
         return { status: reply.status, headers: reply.headers, bytes, url: reply.url };
       });
     } catch (error) {
-      throw networkError(error, call.subject, call.signal);
+      throw about(call.subject, networkError(error, call.subject, call.signal));
     } finally {
       if (isStream(call.body)) call.body.stream.destroy();
       release?.();
@@ -99,7 +99,7 @@ export class RepositoryClient {
     try {
       return await this.#repeat(call, () => this.#send(call, undefined));
     } catch (error) {
-      throw networkError(error, call.subject, call.signal);
+      throw about(call.subject, networkError(error, call.subject, call.signal));
     }
   }
 
@@ -180,6 +180,13 @@ export class RepositoryClient {
       url = next;
     }
   }
+}
+
+/** The same error, saying which object of which registry it was about: a connection or a token service knows neither. */
+function about(subject: string, error: ToolError): ToolError {
+  if (!(error instanceof RegistryError) || error.message.includes(subject)) return error;
+  const { code, hint, details, cause } = error;
+  return new RegistryError(code, { message: `${subject}: ${error.message}`, hint, details, cause });
 }
 
 /** A digest is of the stored bytes; an answer that was compressed on the way (some proxies do, unasked) is other bytes. */

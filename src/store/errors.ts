@@ -35,8 +35,9 @@ export class CopyError extends ToolError {
     const known = wrapped instanceof ToolError ? wrapped : undefined;
     const code: string = known?.code ?? "ERR_STORE_IO";
     const category: ErrorCategory = known?.category ?? "io";
+    const told = describeCause(cause);
     super(code, category, {
-      message: `${side} ${storeName}: ${subject}: ${describeCause(cause)}`,
+      message: told.includes(storeName) ? `${side}: ${told}` : `${side} ${storeName}: ${subject}: ${told}`,
       hint: known?.hint,
       details: { ...known?.details, side, store: storeName },
       cause,

@@ -2,6 +2,7 @@ import type { Descriptor, ImageName, Platform } from "../oci/index.ts";
 import type { CredentialSource, RegistriesConf } from "../registry/index.ts";
 import { copyGraph, selectPlatforms, type CallOptions, type CopyRequest, type CopySummary } from "../store/index.ts";
 import { checkDigest, openImage, sourceOnly, type ImageContext, type OpenedImage } from "./open-image.ts";
+import { onSides } from "./sides.ts";
 
 export interface CopyImageRequest extends CallOptions, Pick<CopyRequest, "referrers" | "concurrency" | "onProgress"> {
   readonly source: ImageName;
@@ -24,6 +25,10 @@ export interface CopiedImage extends CopySummary {
  * the destination moves last. Throws what {@link openImage} and `copyGraph` throw.
  */
 export async function copyImage(request: CopyImageRequest): Promise<CopiedImage> {
+  return onSides(request, () => copyBetween(request));
+}
+
+async function copyBetween(request: CopyImageRequest): Promise<CopiedImage> {
   const { transport, registriesConf, signal } = request;
   const shared = { transport, registriesConf, ...withSignal(signal) };
   const from = await openImage(request.source, { ...shared, access: "read", credentials: request.sourceCredentials });
@@ -58,7 +63,13 @@ export async function copyImage(request: CopyImageRequest): Promise<CopiedImage>
  * What {@link copyImage} would make of the destination's name, without writing anything or asking the destination.
  * Throws what it would throw before its first write.
  */
-export async function planCopy(request: Omit<CopyImageRequest, "referrers" | "concurrency" | "onProgress">): Promise<Descriptor> {
+export async function planCopy(request: PlanCopyRequest): Promise<Descriptor> {
+  return onSides(request, () => planBetween(request));
+}
+
+type PlanCopyRequest = Omit<CopyImageRequest, "referrers" | "concurrency" | "onProgress">;
+
+async function planBetween(request: PlanCopyRequest): Promise<Descriptor> {
   const { source, destination, transport, registriesConf, sourceCredentials, platforms = [], signal } = request;
   if (destination.transport === "docker-archive") throw sourceOnly(destination);
   const from = await openImage(source, {

@@ -102,7 +102,14 @@ describe("a token service elsewhere", () => {
       const pull = ["copy", `${registry.host}/app:1`, "oci:elsewhere:1", "--creds-file", "elsewhere.json"];
       const refused = await run(...pull);
       expect(refused).toMatchObject({ status: 5 });
+      expect(refused.stderr).toContain(`error: source: manifest 1 of docker://${registry.host}/app: `);
       expect(refused.stderr).toContain(`--allow-realm ${registry.host}=${service.host}`);
+      const key = ["key", "generate", "ec", "--out", "elsewhere"];
+      expect(await run(...key)).toMatchObject({ status: 0 });
+      const push = ["encrypt", "oci:image:app", `${registry.host}/sealed:1`, "--creds-file", "elsewhere.json", "-r", "jwe:elsewhere.pub"];
+      const unwritten = await run(...push);
+      expect(unwritten).toMatchObject({ status: 5 });
+      expect(unwritten.stderr).toMatch(new RegExp(`error: destination: .* docker://${registry.host}/sealed`));
       expect(await run(...pull, "--allow-realm", `other.example=${service.host}`)).toMatchObject({ status: 5 });
       expect(await run(...pull, "--allow-realm", service.host)).toMatchObject({ status: 2 });
       expect(service.requests).toEqual([]);

@@ -342,6 +342,20 @@ describe("what is printed", () => {
     expect(redactText("x".repeat(10_000)).length).toBeLessThan(302);
   });
 
+  it.each([
+    '{"identitytoken":"hunter2"}',
+    "client_secret=hunter2",
+    "id_token: hunter2",
+    "api_key: hunter2",
+    "passwd=hunter2",
+    "X-Amz-Signature=hunter2&x=1",
+    "X-Goog-Signature%3Dhunter2",
+    "?sv=1&sig=hunter2",
+    "Authorization: Basic aHVudGVyMjpodW50ZXIy",
+  ])("hides the secret in %s", (text) => {
+    expect(redactText(`refused: ${text} end`)).not.toMatch(/hunter2|aHVudGVy/);
+  });
+
   it("hides a secret wherever it stands in a query", () => {
     const words = constantFrom("a", "b=1", "sig=2", "x%20y");
     assert(

@@ -149,7 +149,18 @@ describe("copying images by name", () => {
   it("says which side failed, and leaves no half archive", async () => {
     const { name } = await sourceLayout();
     const folder = await temporaryFolder();
-    await expect(copy(`${host}/nothing:1`, `oci:${join(folder, "o")}`)).rejects.toMatchObject({ category: "not-found" });
+    await expect(copy(`${host}/nothing:1`, `oci:${join(folder, "o")}`)).rejects.toMatchObject({
+      category: "not-found",
+      message: expect.stringMatching(/^source: manifest 1 of docker:\/\/.*\/nothing was not found/) as string,
+      details: { side: "source", store: `docker://${host}/nothing` },
+    });
+    const impatient = new RegistryTransport({ retry: { attempts: 1 } });
+    const nowhere = parseImageName("127.0.0.1:1/app:1");
+    await expect(copyImage({ source: parseImageName(name), destination: nowhere, transport: impatient })).rejects.toMatchObject({
+      code: "ERR_REGISTRY_UNREACHABLE",
+      message: expect.stringMatching(/^destination: manifest sha256:.* of docker:\/\/127\.0\.0\.1:1\/app: HEAD http/) as string,
+    });
+    await impatient.close();
     const path = parseImageName(name);
     if (path.transport !== "oci") throw new Error("not a layout");
     const layout = await openLayout({ path: path.path, mode: "read" });
