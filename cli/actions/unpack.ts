@@ -6,6 +6,7 @@ import { requireNumber, withImages, type RegistryFlags } from "../images.ts";
 import { observed, withProgress } from "../progress.ts";
 import type { Shell } from "../shell.ts";
 import { counted, formatSize } from "../table.ts";
+import { readLimits } from "../unpack-limits.ts";
 
 export interface TreeOptions extends RegistryFlags {
   readonly output: string;
@@ -14,6 +15,7 @@ export interface TreeOptions extends RegistryFlags {
   readonly specials?: string;
   readonly maxUnpackedSize?: number;
   readonly maxEntries?: number;
+  readonly limit?: readonly string[];
 }
 
 export const unpack: Action<TreeOptions> = async (shell, [name = "", target = ""], options) => {
@@ -44,13 +46,14 @@ export function treeSettings(
   readonly specials?: "require" | "skip";
   readonly platform?: ReturnType<typeof parsePlatform>;
 } {
-  const { specials, platform, maxUnpackedSize, maxEntries } = options;
+  const { specials, platform, maxUnpackedSize, maxEntries, limit = [] } = options;
   if (specials !== undefined && specials !== "require" && specials !== "skip")
     throw usage(`--specials takes require or skip, not ${specials}`);
   requireNumber("--max-unpacked-size", maxUnpackedSize, 0);
   requireNumber("--max-entries", maxEntries, 0);
   return {
     limits: {
+      ...readLimits(limit),
       ...(maxUnpackedSize === undefined ? {} : { maxBytes: maxUnpackedSize }),
       ...(maxEntries === undefined ? {} : { maxEntries }),
     },

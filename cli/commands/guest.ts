@@ -4,7 +4,8 @@ import { collectValues, parseCount, parseSize, withKbs, withRegistry, withShared
 function withLimits(command: Command): Command {
   return command
     .option("--max-unpacked-size <bytes>", "refuse images that unpack to more, with K, M or G", parseSize)
-    .option("--max-entries <n>", "refuse images with more files", parseCount);
+    .option("--max-entries <n>", "refuse images with more files", parseCount)
+    .option("--limit <name=value>", "another limit (repeatable): depth, ratio, pax, zstd-window or time, like time=2h", collectValues);
 }
 
 /** `pull` and `unpack`. */

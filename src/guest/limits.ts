@@ -85,7 +85,7 @@ export class Budget {
   /** What has come out of a layer's decompressor so far, against what went in. */
   checkRatio(compressed: number, uncompressed: number): void {
     if (uncompressed > ratioGrace && uncompressed > compressed * this.limits.maxRatio) {
-      throw exceeded("maxRatio", `more than ${this.limits.maxRatio} bytes out of each compressed byte`, undefined);
+      throw exceeded("maxRatio", `more than ${this.limits.maxRatio} bytes out of each compressed byte`, "--limit ratio");
     }
     // A stream of empty entries or padding is not charged by entry; it still must end.
     if (uncompressed > this.limits.maxBytes + this.limits.maxEntries * 2048) {
@@ -112,17 +112,14 @@ export class Budget {
   }
 
   #tooSlow(): GuestError {
-    return exceeded("maxTimeMs", `more than ${this.limits.maxTimeMs} ms`, undefined);
+    return exceeded("maxTimeMs", `more than ${this.limits.maxTimeMs} ms`, "--limit time");
   }
 }
 
-function exceeded(limit: keyof UnpackLimits, what: string, flag: string | undefined): GuestError {
+function exceeded(limit: keyof UnpackLimits, what: string, flag: string): GuestError {
   return new GuestError("ERR_GUEST_LIMIT_EXCEEDED", {
     message: `the image takes ${what}`,
-    hint:
-      flag === undefined
-        ? "an image that needs this is most likely an attack on the machine that unpacks it"
-        : `if the image is meant to be that large, raise ${flag}; else it is an attack on the machine that unpacks it`,
+    hint: `if the image is meant to need that much, raise ${flag}; else it is an attack on the machine that unpacks it`,
     details: { limit },
   });
 }

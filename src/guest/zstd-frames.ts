@@ -18,7 +18,7 @@ export function zstdFrames(maxWindow: number): ByteStage {
 function tooLarge(window: number, maxWindow: number): GuestError {
   return new GuestError("ERR_GUEST_LIMIT_EXCEEDED", {
     message: `a zstd frame wants a window of ${window} bytes, more than ${maxWindow}`,
-    hint: "compress the layer without --ultra or --long",
+    hint: "compress the layer without --ultra or --long, or raise --limit zstd-window",
     details: { limit: "maxZstdWindow" },
   });
 }
