@@ -117,6 +117,7 @@ ${imageNames}`,
 Examples:
   ociseal copy docker://quay.io/org/app:1 oci:app:1 --referrers
   ociseal copy oci-archive:app.tar localhost:5000/app:1
+  docker save app:1 | ociseal copy docker-archive:/dev/stdin oci:app:1
   ociseal copy --encryption-key jwe:team.pub oci:app:1 docker://localhost:5000/app:sealed
 ${imageNames}`,
     )

@@ -57,12 +57,12 @@ export function openRegistry(options: RegistryOptions): RegistryStore {
   const route = routeTo(options.registriesConf, options.host, options.repository);
   // One memory for all places: a manifest that the registry named for a tag need not be asked for at a mirror again.
   const manifests = new ManifestMemory();
-  const at = ({ host, repository, insecure }: Endpoint) =>
-    new Repository({ ...options, host, repository }, manifests, insecure ? "insecure" : undefined);
-  const primary = at(route.primary);
-  if (route.mirrors.length === 0) return primary;
-  const mirrors = route.mirrors.map((mirror) => ({ store: at(mirror), use: mirror.use }));
   const names = { host: referenceHost(options.host), repository: options.repository };
+  const at = ({ host, repository, insecure }: Endpoint, namespace: string | undefined) =>
+    new Repository({ ...options, host, repository }, manifests, { rule: insecure ? "insecure" : undefined, namespace });
+  const primary = at(route.primary, undefined);
+  if (route.mirrors.length === 0) return primary;
+  const mirrors = route.mirrors.map((mirror) => ({ store: at(mirror, names.host), use: mirror.use }));
   return new MirroredStore(primary, mirrors, names, (notice) => options.transport?.notify(notice));
 }
 
@@ -83,11 +83,15 @@ class Repository implements RegistryStore {
   /** The registry said of a blob that it is there, and then that it is unknown. */
   #headLies = false;
 
-  readonly #rule: SchemeRule | undefined;
+  readonly #place: { readonly rule: SchemeRule | undefined; readonly namespace: string | undefined };
 
-  constructor(options: RegistryOptions, manifests: ManifestMemory, rule: SchemeRule | undefined) {
+  constructor(
+    options: RegistryOptions,
+    manifests: ManifestMemory,
+    place: { readonly rule: SchemeRule | undefined; readonly namespace: string | undefined },
+  ) {
     this.#manifests = manifests;
-    this.#rule = rule;
+    this.#place = place;
     this.host = referenceHost(options.host);
     this.repository = checkRepository(options.repository);
     this.name = `docker://${this.host}/${options.repository}`;
@@ -259,10 +263,11 @@ class Repository implements RegistryStore {
   async #open(): Promise<RepositoryClient> {
     return new RepositoryClient({
       transport: this.#transport,
-      access: await this.#transport.access(this.host, this.#rule),
+      access: await this.#transport.access(this.host, this.#place.rule),
       credentialHost: this.host,
       repository: this.repository,
       credentials: this.#options.credentials ?? anonymous,
+      namespace: this.#place.namespace,
     });
   }
 

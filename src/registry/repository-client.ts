@@ -50,6 +50,12 @@ export class FreshTokenNeeded extends RegistryError {
   }
 }
 
+/** A repository, and for whose images it is a mirror. */
+export interface ClientTarget extends AuthorizerTarget {
+  /** The host that stands in the images' names; a proxy of several registries tells by it which is meant. */
+  readonly namespace?: string | undefined;
+}
+
 /** Requests about one repository, with authorization, redirects, retries and limits. */
 export class RepositoryClient {
   readonly transport: RegistryTransport;
@@ -57,8 +63,10 @@ export class RepositoryClient {
   readonly origin: URL;
   readonly auth: Authorizer;
   readonly #purpose: ConnectionPurpose;
+  readonly #namespace: string | undefined;
 
-  constructor(target: AuthorizerTarget) {
+  constructor(target: ClientTarget) {
+    this.#namespace = target.namespace;
     this.transport = target.transport;
     this.repository = target.repository ?? "";
     this.origin = target.access.origin;
@@ -66,9 +74,10 @@ export class RepositoryClient {
     this.#purpose = { kind: "named", verify: target.access.verify };
   }
 
-  /** The absolute URL of a path under `/v2/<repository>/`. */
+  /** The absolute URL of a path under `/v2/<repository>/`. Source of `ns`: distribution-spec, "Registry Proxying". */
   url(path: string): URL {
-    return new URL(`/v2/${this.repository}/${path}`, this.origin);
+    const namespace = this.#namespace === undefined ? "" : `${path.includes("?") ? "&" : "?"}ns=${encodeURIComponent(this.#namespace)}`;
+    return new URL(`/v2/${this.repository}/${path}${namespace}`, this.origin);
   }
 
   /** A request whose answer is small; the answer is read whole. */

@@ -286,7 +286,11 @@ ${use}`);
     expect(store.name).toBe(`docker://${primary.host}/team/app`);
     expect(await store.resolve("1")).toEqual(image.descriptor);
     expect((await readAll(await store.fetch(blob.descriptor))).equals(blob.bytes)).toBe(true);
-    expect(mirror.requests.map(({ url }) => url)).toEqual(["/v2/cache/app/manifests/1", `/v2/cache/app/blobs/${blob.descriptor.digest}`]);
+    const ns = `ns=${encodeURIComponent(primary.host)}`;
+    expect(mirror.requests.map(({ url }) => url)).toEqual([
+      `/v2/cache/app/manifests/1?${ns}`,
+      `/v2/cache/app/blobs/${blob.descriptor.digest}?${ns}`,
+    ]);
     expect(primary.requests.map(({ url }) => url)).toEqual([`/v2/moved/app/blobs/${blob.descriptor.digest}`]);
   });
 

@@ -1,10 +1,12 @@
+import { execFile } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { promisify } from "node:util";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { extract, pack } from "tar-stream";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { collect, digestOf } from "../../src/bytes/index.ts";
 import { mediaTypes, serializeJson } from "../../src/oci/index.ts";
 import {
@@ -20,6 +22,8 @@ import { TarFile } from "../../src/store/archive/tar-file.ts";
 import { codeOf } from "./contract.ts";
 import { put, putImage, putMultiPlatform } from "./images.ts";
 import { temporaryFolder } from "./temporary.ts";
+
+const execute = promisify(execFile);
 
 interface Member {
   readonly name: string;
@@ -233,6 +237,40 @@ describe("oci-archive", () => {
       hint: expect.stringContaining("unxz") as string,
     });
   });
+
+  it.skipIf(process.platform === "win32")(
+    "reads archives that come through a pipe, compressed too, and leaves no file of them",
+    async () => {
+      const folder = await temporaryFolder();
+      const path = join(folder, "a.tar");
+      const memory = memoryStore();
+      const root = await putMultiPlatform(memory);
+      const archive = await openOciArchive({ path, mode: "write" });
+      await copyGraph({ from: memory, to: archive, root, tags: ["v1"] });
+      await archive.close();
+      const plain = await readFile(path);
+      const spools = join(folder, "spools");
+      await mkdir(spools);
+      vi.stubEnv("TMPDIR", spools);
+      for (const [name, bytes] of [
+        ["plain", plain],
+        ["zipped", gzipSync(plain)],
+      ] as const) {
+        const pipe = join(folder, name);
+        await execute("mkfifo", [pipe]);
+        const written = writeFile(pipe, bytes);
+        const store = await openOciArchive({ path: pipe, mode: "read" });
+        await written;
+        await copyGraph({ from: store, to: memoryStore(), root: await store.resolve("v1") });
+        await store.close();
+        const flood = writeFile(pipe, plain).catch(() => undefined);
+        expect(await codeOf(openOciArchive({ path: pipe, mode: "read", maxUnpackedSize: 1000 }))).toBe("ERR_CONTENT_TOO_LARGE");
+        await flood;
+      }
+      vi.unstubAllEnvs();
+      expect(await readdir(spools)).toEqual([]);
+    },
+  );
 
   it("refuses an archive with index.json twice, without oci-layout, or of another version", async () => {
     const path = join(await temporaryFolder(), "a.tar");

@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdtemp, open, rm } from "node:fs/promises";
+import { mkdtemp, open, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Transform } from "node:stream";
@@ -33,35 +33,66 @@ export interface ArchiveLimits {
 
 const defaultMaxUnpackedSize = 256 * 1024 ** 3;
 
-/** Opens a tar file. A compressed one (gzip, zstd) is unpacked to a temporary file first, which `close()` removes. */
-export async function openTar(
-  path: string,
-  subject: string,
-  limits: ArchiveLimits = {},
-): Promise<{ tar: TarFile; close: () => Promise<void> }> {
-  const compression = await sniff(path);
-  if (compression === undefined || compression === "none") {
-    const tar = await TarFile.open(path, subject);
-    return { tar, close: () => tar.close() };
+/** An opened archive; `close` also removes what was made for it. */
+interface OpenedTar {
+  readonly tar: TarFile;
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * Opens a tar file. A compressed one (gzip, zstd) is unpacked to a temporary file first, and one that comes through a pipe
+ * (`docker save … |`, `/dev/stdin`) is written to one: its members come in any order, and what names them may be the last.
+ */
+export async function openTar(path: string, subject: string, limits: ArchiveLimits = {}): Promise<OpenedTar> {
+  const limit = () => limitBytes(limits.maxUnpackedSize ?? defaultMaxUnpackedSize, `${subject}, unpacked,`);
+  if (await isPipe(path)) {
+    const spool = (file: string) => pipeline(createReadStream(path), limit(), createWriteStream(file));
+    return openCopy(spool, subject, (file) => openTar(file, subject, limits));
   }
+  const compression = await sniff(path);
+  if (compression === undefined || compression === "none") return openPlain(path, subject);
   const inflate = decompressor(compression, subject);
-  const folder = await mkdtemp(join(tmpdir(), "ociseal-archive-"));
-  try {
-    const plain = join(folder, "archive.tar");
-    const limit = limitBytes(limits.maxUnpackedSize ?? defaultMaxUnpackedSize, `${subject}, unpacked,`);
-    await pipeline(createReadStream(path), inflate, limit, createWriteStream(plain)).catch((cause: unknown) => {
+  const unpack = (file: string) =>
+    pipeline(createReadStream(path), inflate, limit(), createWriteStream(file)).catch((cause: unknown) => {
       throw unpackError(cause, subject);
     });
-    const tar = await TarFile.open(plain, subject);
-    const close = async () => {
-      await tar.close();
-      await rm(folder, { recursive: true, force: true });
+  return openCopy(unpack, subject, (file) => openPlain(file, subject));
+}
+
+async function openPlain(path: string, subject: string): Promise<OpenedTar> {
+  const tar = await TarFile.open(path, subject);
+  return { tar, close: () => tar.close() };
+}
+
+/** Opens what `make` writes to a temporary file. */
+async function openCopy(
+  make: (file: string) => Promise<void>,
+  subject: string,
+  openFile: (file: string) => Promise<OpenedTar>,
+): Promise<OpenedTar> {
+  const folder = await mkdtemp(join(tmpdir(), "ociseal-archive-"));
+  const remove = () => rm(folder, { recursive: true, force: true });
+  try {
+    const file = join(folder, "archive.tar");
+    await make(file);
+    const { tar, close } = await openFile(file);
+    return {
+      tar,
+      close: async () => {
+        await close();
+        await remove();
+      },
     };
-    return { tar, close };
   } catch (cause) {
-    await rm(folder, { recursive: true, force: true });
+    await remove();
     throw ioError(cause, `unpacking ${subject}`);
   }
+}
+
+/** Absent and unreadable files are no pipes: opening them for real gives the right error. */
+async function isPipe(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFIFO() === true;
 }
 
 /** `undefined` when it cannot be told: opening it for real gives the right error. */
