@@ -67,7 +67,9 @@ async function sendWhole(
   count: (size: number) => void,
 ): Promise<void> {
   if (target.size <= smallBlob) {
-    const bytes = await collect(ensureVerified(await source(), target, context.subject), { maxBytes: smallBlob, subject: context.subject });
+    const stages = context.client.transport.rateStages("upload", context.signal);
+    const stream = compose(ensureVerified(await source(), target, context.subject), ...stages);
+    const bytes = await collect(stream, { maxBytes: smallBlob, subject: context.subject });
     count(bytes.length);
     return putBlob(context, session.location, target.digest, bytes);
   }

@@ -235,6 +235,18 @@ describe("a proxy", () => {
     expect(server.requests.every(({ headers }) => headers["proxy-authorization"] === undefined)).toBe(true);
   });
 
+  it("gets no more tunnels than the limit, and each is used again", async () => {
+    const server = await start(tls);
+    const { url, seen } = await startProxy(() => server);
+    const transport = transportOf({ ca: [caCertificate], proxy: { https: url }, concurrency: 3 });
+    const store = open("registry.test:8443", transport);
+    const blobs = Array.from({ length: 40 }, () => randomBlob(3000));
+    await Promise.all(blobs.map(({ descriptor, source }) => store.push(descriptor, source)));
+    await Promise.all(blobs.map(async ({ descriptor }) => readAll(await store.fetch(descriptor))));
+    expect(server.connections.most).toBeLessThanOrEqual(3);
+    expect(seen.length).toBeLessThanOrEqual(3);
+  });
+
   it("carries plain HTTP where that was asked for", async () => {
     const server = await start();
     const { url, seen } = await startProxy(() => server);

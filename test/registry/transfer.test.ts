@@ -396,6 +396,17 @@ describe("transfers over a bad line", () => {
     await limited.close();
   });
 
+  it("limit the rate of small blobs too, all together", async () => {
+    const limited = new RegistryTransport({ ...fast, limitRate: 2_000_000 });
+    const blobs = Array.from({ length: 50 }, () => randomBlob(20_000));
+    const store = open(limited);
+    const start = performance.now();
+    await Promise.all(blobs.map(({ descriptor, source }) => store.push(descriptor, source)));
+    // Half a second less the quarter of credit.
+    expect(performance.now() - start).toBeGreaterThan(240);
+    await limited.close();
+  });
+
   it("do not reach a host that does not exist, or a port where nobody listens", async () => {
     const { host } = registry;
     await registry.close();
