@@ -39,8 +39,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string): ImageManife
   const object = parseDocument(bytes, mediaType);
   if (object["manifests"] !== undefined) throw malformed("manifest has both layers and manifests");
   parseDescriptor(object["config"], "config");
-  checkList(object["layers"], "layers", manifestLimits.maxLayers);
-  return object as unknown as ImageManifest;
+  return { ...object, layers: listOf(object["layers"], "layers", manifestLimits.maxLayers) } as unknown as ImageManifest;
 }
 
 /** Parses an index whose bytes were verified; as {@link parseManifest}. */
@@ -48,8 +47,7 @@ export function parseIndex(bytes: Uint8Array, mediaType: string): ImageIndex {
   if (!isIndexMediaType(mediaType)) throw unsupported(mediaType, "an image index");
   const object = parseDocument(bytes, mediaType);
   if (object["layers"] !== undefined || object["config"] !== undefined) throw malformed("index has layers or config as well as manifests");
-  checkList(object["manifests"], "manifests", manifestLimits.maxManifests);
-  return object as unknown as ImageIndex;
+  return { ...object, manifests: listOf(object["manifests"], "manifests", manifestLimits.maxManifests) } as unknown as ImageIndex;
 }
 
 /** Compact JSON in member order, as bytes: what is hashed is what is sent. */
@@ -126,10 +124,13 @@ function parseDocument(bytes: Uint8Array, mediaType: string): Readonly<Record<st
   return object;
 }
 
-function checkList(value: unknown, name: string, max: number): void {
+/** `null` is how Go writes an empty list: umoci's new layouts have `"manifests":null`. */
+function listOf(value: unknown, name: string, max: number): readonly unknown[] {
+  if (value === null) return [];
   if (!Array.isArray(value)) throw malformed(`${name} is not a list`);
   if (value.length > max) throw malformed(`${name} has ${value.length} entries, more than the limit of ${max}`);
   value.forEach((item, i) => parseDescriptor(item, `${name}[${i}]`));
+  return value;
 }
 
 function unsupported(mediaType: string, expected: string): OciError {

@@ -151,8 +151,9 @@ async function identityOf(folder: string): Promise<string | undefined> {
 
 function parseTop(bytes: Buffer): readonly Descriptor[] {
   const value = parseJson(bytes, { maxBytes: maxIndexBytes, subject: "index.json" });
-  if (typeof value !== "object" || value === null || !("manifests" in value) || !Array.isArray(value.manifests)) {
-    throw new Error("index.json has no list of manifests");
-  }
-  return value.manifests.map((item: unknown, i) => parseDescriptor(item, `index.json manifests[${i}]`));
+  const manifests = typeof value === "object" && value !== null && "manifests" in value ? value.manifests : undefined;
+  // How Go writes an empty list; umoci's new layouts begin so.
+  if (manifests === null) return [];
+  if (!Array.isArray(manifests)) throw new Error("index.json has no list of manifests");
+  return manifests.map((item: unknown, i) => parseDescriptor(item, `index.json manifests[${i}]`));
 }

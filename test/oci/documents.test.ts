@@ -36,6 +36,12 @@ describe("manifests and indexes", () => {
     expect(parseIndex(serializeJson(index), mediaTypes.index)).toEqual(index);
   });
 
+  it("are empty where Go wrote null for no entries", () => {
+    expect(parseManifest(serializeJson({ ...manifest, layers: null }), mediaTypes.manifest)).toEqual({ ...manifest, layers: [] });
+    expect(parseIndex(Buffer.from('{"schemaVersion":2,"manifests":null}'), mediaTypes.index).manifests).toEqual([]);
+    expect(failure(() => parseIndex(Buffer.from('{"schemaVersion":2}'), mediaTypes.index)).code).toBe("ERR_MANIFEST_MALFORMED");
+  });
+
   it.each<readonly [string, unknown, string, string]>([
     ["calls itself something else", { ...manifest, mediaType: mediaTypes.index }, mediaTypes.manifest, "ERR_MANIFEST_MALFORMED"],
     ["is both a manifest and an index", { ...manifest, manifests: [] }, mediaTypes.manifest, "ERR_MANIFEST_MALFORMED"],

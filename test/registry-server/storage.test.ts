@@ -109,6 +109,17 @@ describe("directory storage", () => {
     expect(new Set(names)).toEqual(new Set(["1.0", "2.0", "docker.io/library/app:1.0"]));
   });
 
+  it("fills a layout that umoci has just made, whose index says null", async () => {
+    await using place = await folder();
+    const layout = join(place.path, "new");
+    await mkdir(join(layout, "blobs/sha256"), { recursive: true });
+    await writeFile(join(layout, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+    await writeFile(join(layout, "index.json"), '{"schemaVersion":2,"manifests":null}');
+    await using registry = await serve(place.path);
+    await registry.put("new", "1.0", Buffer.from(json({ schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] })), mediaTypes.index);
+    expect((await registry.call("GET", "/v2/new/tags/list")).json()).toEqual({ name: "new", tags: ["1.0"] });
+  });
+
   it("refuses to serve a manifest whose file was changed", async () => {
     await using place = await folder();
     const image = await makeHelloImage();

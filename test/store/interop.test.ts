@@ -150,6 +150,16 @@ describe.skipIf(missingPeers("umoci", "skopeo-1.22"))("umoci and our stores", ()
     });
   });
 
+  it("writes into a layout that umoci has just made, whose index says null", async () => {
+    const path = join(await temporaryFolder(), "new");
+    await runPeer("umoci", "init", "--layout", path);
+    expect(await readFile(join(path, "index.json"), "utf8")).toContain('"manifests":null');
+    const memory = memoryStore();
+    const root = await putMultiPlatform(memory);
+    await withStore(await openLayout({ path, mode: "write" }), (to) => copyGraph({ from: memory, to, root, tags: ["ours"] }));
+    expect((await runPeer("umoci", "list", "--layout", path)).trim()).toBe("ours");
+  });
+
   it("keeps what umoci does not know when the layout is copied as files", async () => {
     const folder = await temporaryFolder();
     const path = join(folder, "layout");
