@@ -23,15 +23,33 @@ export function compose(source: ByteStream, ...stages: readonly ByteStage[]): By
   for (const stage of stages) chunks = stage(chunks);
   // In byte mode an iterating reader gets everything that is buffered, copied into one new block; in object mode the
   // chunks themselves.
-  const result = Readable.from(chunks, { objectMode: true, highWaterMark: bufferedChunks });
-  const close = () => {
-    if (!source.destroyed) source.destroy();
-  };
-  result.once("close", close);
-  result.once("end", close);
+  const result = streamOf(chunks, { release: () => source.destroy(), ahead: bufferedChunks });
   // A source that fails while nobody pulls must end the result, not crash the process.
   source.on("error", (error) => result.destroy(error));
   return result;
+}
+
+export interface StreamSettings {
+  /** Called once the stream ends or is destroyed, started or not: closes what the chunks come from. */
+  readonly release: () => void;
+  /** Chunks that are read ahead. */
+  readonly ahead: number;
+}
+
+/**
+ * A stream of what a generator makes.
+ *
+ * A generator is asked to end only behind what it waits for, and one that was never started not at all. So what it waits
+ * for is closed at the moment when the stream is destroyed; otherwise a source that stalls would keep the stream open.
+ */
+export function streamOf(chunks: Chunks, { release, ahead }: StreamSettings): ByteStream {
+  const stream = Readable.from(chunks, { objectMode: true, highWaterMark: ahead });
+  const end = stream._destroy.bind(stream);
+  stream._destroy = (error, done) => {
+    release();
+    end(error, done);
+  };
+  return stream;
 }
 
 /** Ends a stream that will not be read, and waits until its resources are gone. */

@@ -1,6 +1,6 @@
 /** Streams, digests, limits and strict decoding: what every other room does with bytes. */
 export { bytesErrors, BytesError } from "./errors.ts";
-export { compose, closeStream, type ByteStage, type ByteStream, type Chunks } from "./compose.ts";
+export { compose, closeStream, streamOf, type ByteStage, type ByteStream, type Chunks } from "./compose.ts";
 export {
   digestAlgorithmOf,
   digestOf,

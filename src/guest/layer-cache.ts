@@ -19,6 +19,7 @@ import {
   compose,
   digestAlgorithmOf,
   encodedOf,
+  streamOf,
   verifyContent,
   type ByteStage,
   type ByteStream,
@@ -96,10 +97,7 @@ export class LayerCache {
         });
       }
     }
-    const stream = Readable.from(kept(), { objectMode: false, highWaterMark: 1 });
-    // A generator that was never started does not run its finally.
-    stream.once("close", () => remote?.destroy());
-    return stream;
+    return streamOf(kept(), { release: () => remote?.destroy(), ahead: 1 });
   }
 
   /** Takes over the longest part that nobody works on, or names a new one. */

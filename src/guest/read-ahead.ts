@@ -1,5 +1,4 @@
-import { Readable } from "node:stream";
-import type { ByteStream, Chunks } from "../bytes/index.ts";
+import { streamOf, type ByteStream, type Chunks } from "../bytes/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import type { CallOptions, ContentReader } from "../store/index.ts";
 
@@ -20,6 +19,11 @@ interface Segment {
   readonly end: number;
 }
 
+/** Whoever reads a layer; how to end its wait for a segment. */
+interface Reader {
+  giveUp: ((cause: Error) => void) | undefined;
+}
+
 /**
  * Fetches layers in the order in which they will be read, ahead of the reader: ranges of large ones in parallel, and the
  * next layers while one is unpacked. Segments are handed on in order; memory does not depend on the size of a layer.
@@ -33,6 +37,8 @@ export class ReadAhead {
   readonly #settings: { readonly [Name in keyof typeof defaults]: number };
   /** The segments from `#taken` on that were started. */
   readonly #running: Promise<readonly Uint8Array[]>[] = [];
+  /** What segments come from at the moment. */
+  readonly #open = new Set<ByteStream>();
   /** Segments handed on so far. */
   #taken = 0;
   #runningBytes = 0;
@@ -58,14 +64,21 @@ export class ReadAhead {
     const first = this.#segments.findIndex((segment, i) => i >= this.#taken && segment.layer === layer);
     if (first < 0) return undefined;
     while (this.#taken < first) this.#drop();
-    return Readable.from(this.#chunksOf(layer), { objectMode: false, highWaterMark: 1 });
+    const reader: Reader = { giveUp: undefined };
+    const release = () => reader.giveUp?.(new Error("whoever read a layer has gone"));
+    return streamOf(this.#chunksOf(layer, reader), { release, ahead: 1 });
   }
 
-  async *#chunksOf(layer: Descriptor): Chunks {
+  async *#chunksOf(layer: Descriptor, reader: Reader): Chunks {
     while (this.#segments[this.#taken]?.layer === layer) {
       this.#fill();
-      const chunks = await this.#running[0];
-      if (chunks === undefined) return;
+      const running = this.#running[0];
+      if (running === undefined) return;
+      // No race with one promise for all segments: that would keep what each of them gave.
+      const chunks = await new Promise<readonly Uint8Array[]>((resolve, reject) => {
+        reader.giveUp = reject;
+        running.then(resolve, reject);
+      });
       yield* chunks;
       // Only now: until its chunks are handed on, a segment counts against the window.
       this.#drop();
@@ -97,21 +110,27 @@ export class ReadAhead {
 
   async #fetch({ layer, start, end }: Segment): Promise<readonly Uint8Array[]> {
     const stream = await this.#store.fetch(layer, { ...this.#options, range: { start, end } });
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-      this.#options.signal?.throwIfAborted();
-      chunks.push(chunk);
-      size += chunk.length;
-      // A server that goes on for ever must not fill the memory. The digest of the whole says that it is wrong.
-      if (size > end - start) break;
+    this.#open.add(stream);
+    try {
+      const chunks: Uint8Array[] = [];
+      let size = 0;
+      for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+        this.#options.signal?.throwIfAborted();
+        chunks.push(chunk);
+        size += chunk.length;
+        // A server that goes on for ever must not fill the memory. The digest of the whole says that it is wrong.
+        if (size > end - start) break;
+      }
+      return chunks;
+    } finally {
+      this.#open.delete(stream);
     }
-    return chunks;
   }
 
   /** Ends all requests, and waits until they have ended. */
   async close(): Promise<void> {
     this.#abort.abort();
+    for (const stream of this.#open) stream.destroy();
     await Promise.allSettled(this.#running);
   }
 }

@@ -1,5 +1,5 @@
 import { Readable } from "node:stream";
-import { verifyContent, type ByteStream, type Chunks } from "../bytes/index.ts";
+import { streamOf, verifyContent, type ByteStream, type Chunks } from "../bytes/index.ts";
 import type { Descriptor } from "../oci/index.ts";
 import { markVerified, type FetchOptions } from "../store/index.ts";
 import { parseContentRange } from "./content-range.ts";
@@ -29,28 +29,24 @@ export async function downloadBlob(
 ): Promise<ByteStream> {
   const span = spanOf(target, options);
   const transfer = new Transfer(client, target, subject, span, options.signal);
-  if (span.start === span.end) return span.end === target.size ? verified(emptyChunks(), target, subject) : Readable.from([]);
+  if (span.start === span.end)
+    return span.end === target.size ? verified(emptyChunks(), target, subject, () => transfer.close()) : Readable.from([]);
   await transfer.open().catch((error: unknown) => {
     transfer.close();
     throw networkError(error, subject, options.signal);
   });
   let chunks: Chunks = transfer.chunks();
   for (const stage of client.transport.rateStages("download", options.signal)) chunks = stage(chunks);
-  const stream =
-    options.range === undefined
-      ? verified(chunks, target, subject)
-      : Readable.from(chunks, { objectMode: true, highWaterMark: chunksAhead });
-  // A generator that was never started does not run its `finally`: without this an unread stream would keep its socket.
-  stream.once("close", () => transfer.close());
-  return stream;
+  const release = () => transfer.close();
+  return options.range === undefined ? verified(chunks, target, subject, release) : streamOf(chunks, { release, ahead: chunksAhead });
 }
 
 /** Chunks read ahead of the consumer, per stream. As objects: a stream of bytes joins what an iterating reader takes. */
 const chunksAhead = 8;
 
 /** Marked as verified, so that a store that receives it need not hash it again. */
-function verified(chunks: Chunks, target: Descriptor, subject: string): ByteStream {
-  return markVerified(Readable.from(verifyContent(target, subject)(chunks), { objectMode: true, highWaterMark: chunksAhead }), target);
+function verified(chunks: Chunks, target: Descriptor, subject: string, release: () => void): ByteStream {
+  return markVerified(streamOf(verifyContent(target, subject)(chunks), { release, ahead: chunksAhead }), target);
 }
 
 async function* emptyChunks(): Chunks {}

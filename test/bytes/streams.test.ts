@@ -77,6 +77,21 @@ describe("compose", () => {
     expect(source.destroyed).toBe(true);
   });
 
+  it("closes a source that stalls at once when the result is destroyed, through any number of stages", async () => {
+    const source = new Readable({ read: () => undefined });
+    source.push(randomBytes(10));
+    const passed = async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      yield* chunks;
+    };
+    const result = compose(compose(source, passed), passed, passed);
+    const chunks = result[Symbol.asyncIterator]();
+    await chunks.next();
+    const next = chunks.next();
+    result.destroy(new RangeError("too slow"));
+    await expect(next).rejects.toThrow("too slow");
+    expect(source.destroyed).toBe(true);
+  });
+
   it("ends with the error of its source, also while nobody reads", async () => {
     const source = new Readable({ read: () => undefined });
     const result = compose(

@@ -56,6 +56,8 @@ export function compressed(tar: Buffer, compression: Compression): Buffer {
 export interface ImagePlan {
   readonly layers: readonly Buffer[];
   readonly compression?: Compression;
+  /** A layer's stored form, where it is not what `compression` makes of it. */
+  readonly stored?: (tar: Buffer) => Buffer;
   /** Members of the configuration beside architecture, os and rootfs. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly diffIds?: readonly string[];
@@ -75,7 +77,7 @@ export async function image(plan: ImagePlan): Promise<TestImage> {
   const layers: Descriptor[] = [];
   const compression = plan.compression ?? "none";
   for (const tar of plan.layers) {
-    const bytes = compressed(tar, compression);
+    const bytes = plan.stored?.(tar) ?? compressed(tar, compression);
     const plain: Descriptor = { mediaType: layerTypes[compression], digest: digestOf(bytes), size: bytes.length };
     layers.push(plan.seal === undefined ? await put(store, plain.mediaType, bytes) : await plan.seal(plain, bytes, store));
   }

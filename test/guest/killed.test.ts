@@ -61,7 +61,8 @@ describe("a pull that is killed", () => {
       const layers = [
         tar(...files),
         tar({ name: ".wh.d0" }, { name: "d1/.wh..wh..opq" }, ...files.slice(0, 40)),
-        tar({ name: "last", data: "x" }),
+        // Large enough to be deciphered and inflated in threads.
+        tar({ name: "large", data: randomBytes(9 << 20) }, { name: "last", data: "x" }),
       ];
       const made = await image({ layers, compression: "gzip", seal: broker().seal("AES_256_GCM_C2SP_CHUNKED_V1") });
       const layout = await layoutOf(made, folder.path("layout"));
