@@ -40,14 +40,15 @@ export function findEntry(entries: Entries, reference: string, storeName: string
 /** The single content of a list of entries; `undefined` of none. Throws `ERR_STORE_AMBIGUOUS`. */
 export function onlyOne(entries: Entries, reference: string | undefined, storeName: string): Descriptor | undefined {
   const [first] = entries;
-  if (new Set(entries.map((entry) => entry.digest)).size <= 1) return first;
+  const contents = new Set(entries.map((entry) => entry.digest)).size;
+  if (contents <= 1) return first;
   const names = namesOf(entries);
   const shown = names.length > 0 ? names.slice(0, 20) : entries.slice(0, 20).map((entry) => entry.digest);
   throw new StoreError("ERR_STORE_AMBIGUOUS", {
     message:
       reference === undefined
-        ? `${storeName} has ${entries.length} images and none was named: ${shown.join(", ")}`
-        : `${storeName} has ${entries.length} images that ${reference} could mean: ${shown.join(", ")}`,
+        ? `${storeName} has ${contents} images and none was named: ${shown.join(", ")}`
+        : `${storeName} has ${contents} images that ${reference} could mean: ${shown.join(", ")}`,
     hint: `write ${storeName}:REF with one of the names, or a digest`,
     details: { names: shown },
   });

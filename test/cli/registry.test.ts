@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodedOf } from "../../src/bytes/index.ts";
 import { makeHelloImage } from "../../registry-fixtures/index.ts";
 import { caCertificate, serverCertificate, serverKey } from "../registry/test-certificates.ts";
-import { missingPeers } from "../peers.ts";
+import { missingPeers, missingRoot } from "../peers.ts";
 import { answer, startFaultServer } from "../registry/fault-server.ts";
 import { emptyConfig, manifestOf } from "../registry/images.ts";
 import { run as program } from "../registry-server/programs.ts";
@@ -80,6 +80,38 @@ describe("registry serve", () => {
     const refused = await run("registry", "serve", "--listen", "127.0.0.1:0", "--storage", "never", ...flags);
     expect(refused).toMatchObject({ status: 2, stdout: "" });
     expect(refused.stderr).toContain(message);
+  });
+});
+
+const podmanAndSkopeo = ["podman-5.4", "skopeo-1.22"] as const;
+
+describe.skipIf(missingPeers(...podmanAndSkopeo) || missingRoot("podman"))("login", () => {
+  it("writes what podman and skopeo read, reads what they write, and logs out of it", async () => {
+    const home = join(folder, "home");
+    await mkdir(home);
+    const server = await startServer(["registry", "serve", "--quiet", "--listen", "127.0.0.1:0", "--htpasswd", "users"], { cwd: folder });
+    const host = (server.ready["listening"] ?? "").replace("http://", "");
+    const ours = (...args: readonly string[]) => ociseal(args, { cwd: folder, env: { HOME: home, XDG_RUNTIME_DIR: home } });
+    const enter = ["-u", "alice", "--password-stdin", host];
+    try {
+      for (const peer of podmanAndSkopeo) {
+        const login = ["login", host, "-u", "alice", "--password-file", "password"];
+        expect(await ours(...login)).toMatchObject({ status: 0 });
+        const read = await program(peer, ["login", "--get-login", host], home);
+        expect(read, read.stderr).toMatchObject({ code: 0, stdout: "alice\n" });
+        expect(await program(peer, ["logout", host], home)).toMatchObject({ code: 0 });
+        expect(await ours("inspect", `${host}/app:1`)).toMatchObject({ status: 5 });
+        const theirs = ["login", "--tls-verify=false", "--authfile", join(home, "containers/auth.json"), ...enter];
+        const entered = await program(peer, theirs, home, {}, "open:sesame");
+        expect(entered, entered.stderr).toMatchObject({ code: 0 });
+        // Past the password: what is asked for is not there.
+        expect(await ours("inspect", `${host}/app:1`)).toMatchObject({ status: 3 });
+        expect(await ours("logout", host)).toMatchObject({ status: 0 });
+        expect(await program(peer, ["login", "--get-login", host], home)).not.toMatchObject({ code: 0 });
+      }
+    } finally {
+      expect(await server.stop()).toBe(0);
+    }
   });
 });
 

@@ -22,14 +22,16 @@ export async function run(
   args: readonly string[],
   folder: string,
   env: Readonly<Record<string, string>> = {},
+  input?: string,
 ): Promise<ProgramRun> {
   const program = peer(name);
   if (program === undefined) throw new Error(`${name} is not installed`);
   const child = spawn(program, args, {
     cwd: folder,
     env: { PATH: process.env["PATH"] ?? "", HOME: folder, XDG_RUNTIME_DIR: folder, TMPDIR: folder, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
+  child.stdin.end(input);
   const output = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk.toString()));

@@ -352,7 +352,10 @@ describe("docker-archive", () => {
     const members = one.members.filter(({ name }) => name !== "manifest.json");
     await writeTar(path, [...members, { name: "other.json", bytes: config }, { name: "manifest.json", bytes: serializeJson(list) }]);
     const store = await openDockerArchive({ path });
-    expect(await codeOf(store.resolve(undefined))).toBe("ERR_STORE_AMBIGUOUS");
+    await expect(store.resolve(undefined)).rejects.toMatchObject({
+      code: "ERR_STORE_AMBIGUOUS",
+      message: expect.stringContaining("has 2 images") as string,
+    });
     expect((await manifestOf(store, "@0")).layers).toHaveLength(3);
     expect((await manifestOf(store, "@1")).layers).toHaveLength(0);
     expect(await manifestOf(store, "localhost:5000/b:2")).toEqual(await manifestOf(store, "@1"));
