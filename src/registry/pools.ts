@@ -83,9 +83,8 @@ export class Pools {
   }
 
   #context(url: URL, purpose: ConnectionPurpose) {
-    const host = url.port === "" ? url.hostname : `${url.hostname}:${url.port}`;
     // The administrator put these there for this very host, so they belong to it whoever sent us there.
-    const own = readCertsDir(this.#options.certsDirs ?? [], host);
+    const own = readCertsDir(this.#options.certsDirs ?? [], url);
     const everywhere = this.#options.clientCertificate;
     return secureContext(
       {

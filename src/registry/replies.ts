@@ -77,7 +77,8 @@ export async function failureOf(reply: Reply, context: FailureContext): Promise<
   const row = rowFor(status, code);
   const wait = parseRetryAfter(reply.headers.one("retry-after"), Date.now());
   const waitText = wait === undefined ? "" : `; the registry asks to wait ${Math.ceil(wait / 1000)} s`;
-  return new RegistryError(row.code, { message: `${message}${waitText}`, hint: hintFor(row, context), details });
+  const limit = status === 429 ? limitText(reply) : "";
+  return new RegistryError(row.code, { message: `${message}${limit}${waitText}`, hint: hintFor(row, context), details });
 }
 
 function notFound(said: string, code: string, context: FailureContext, details: Readonly<Record<string, unknown>>): ToolError {
@@ -97,6 +98,13 @@ function notFound(said: string, code: string, context: FailureContext, details: 
       ? "check registry and repository; some registries want the repository to be created first"
       : "check registry, repository and tag; a private repository can look absent until you log in",
   });
+}
+
+/** How many requests a registry allows, where it says so. Source: Docker Hub, "Pull usage and limits": `100;w=21600`. */
+function limitText(reply: Reply): string {
+  const match = /^(\d{1,9})(?:;w=(\d{1,9}))?$/.exec(reply.headers.all("ratelimit-limit")[0] ?? "");
+  if (match === null) return "";
+  return `; its limit is ${match[1]} requests${match[2] === undefined ? "" : ` in ${Math.ceil(Number(match[2]) / 60)} min`}`;
 }
 
 interface FailureRow {

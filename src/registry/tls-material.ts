@@ -17,11 +17,13 @@ export interface TlsMaterial {
  * the same base name are client pairs; one without its partner is an error (`ERR_REGISTRY_CONFIG_MALFORMED`).
  * Source: containers-certs.d(5).
  *
- * @param host - `name` or `name:port`, already checked: it becomes a path component.
+ * @param origin - of a checked host: its name becomes a path component. The usual port may stand in the folder's name, as
+ *   in the images' names, or not.
  */
-export function readCertsDir(folders: readonly string[], host: string): TlsMaterial {
-  for (const folder of folders) {
-    const path = join(folder, host);
+export function readCertsDir(folders: readonly string[], origin: Pick<URL, "hostname" | "port">): TlsMaterial {
+  const { hostname, port } = origin;
+  const spellings = port === "" ? [hostname, `${hostname}:443`] : [`${hostname}:${port}`];
+  for (const path of folders.flatMap((folder) => spellings.map((name) => join(folder, name)))) {
     const names = listFolder(path);
     if (names !== undefined) return readMaterial(path, names);
   }

@@ -217,9 +217,9 @@ describe("a hostile registry", () => {
     });
 
     it("wants us to wait an hour: says so at once", async () => {
-      registry.on("GET", /manifests/, answer(429, { "retry-after": "3600" }));
+      registry.on("GET", /manifests/, answer(429, { "retry-after": "3600", "ratelimit-limit": "100;w=21600" }));
       const error = await fails(open().resolve("1"), "ERR_REGISTRY_RATE_LIMITED");
-      expect(error.message).toContain("3600 s");
+      expect(error.message).toContain("its limit is 100 requests in 360 min; the registry asks to wait 3600 s");
       await fails(open().resolve("2"), "ERR_REGISTRY_RATE_LIMITED");
       expect(registry.requests).toHaveLength(1);
     });

@@ -16,6 +16,7 @@ import {
 import { errorOf } from "./captures.ts";
 import { answer, startFaultServer, type FaultServer } from "./fault-server.ts";
 import { emptyConfig, manifestOf, randomBlob, readAll, referrerOf } from "./images.ts";
+import { readCertsDir } from "../../src/registry/tls-material.ts";
 import { caCertificate, clientCertificate, clientKey, serverCertificate, serverKey } from "./test-certificates.ts";
 
 const fast: TransportOptions = { retry: { attempts: 2, baseMs: 1, maxMs: 2, budgetMs: 2000 }, timeouts: { connectMs: 3000 } };
@@ -103,6 +104,21 @@ describe("TLS", () => {
     expect(await errorOf(open(server.host, transportOf({ certsDirs })).resolve("1"))).toMatchObject({
       category: expect.stringMatching(/usage|denied/) as string,
     });
+  });
+});
+
+describe("certs.d", () => {
+  it("names a host on the usual port with the port or without, and another port always", () => {
+    mkdirSync(join(folder, "usual.example:443"));
+    writeFileSync(join(folder, "usual.example:443", "ca.crt"), "usual");
+    mkdirSync(join(folder, "other.example"));
+    writeFileSync(join(folder, "other.example", "ca.crt"), "other");
+    const read = (url: string) => readCertsDir([folder], new URL(url)).ca.map(String);
+    expect(read("https://usual.example")).toEqual(["usual"]);
+    expect(read("https://usual.example:443")).toEqual(["usual"]);
+    expect(read("https://usual.example:444")).toEqual([]);
+    expect(read("https://other.example")).toEqual(["other"]);
+    expect(read("https://other.example:444")).toEqual([]);
   });
 });
 
