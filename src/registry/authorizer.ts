@@ -125,8 +125,17 @@ export class Authorizer {
   }
 
   #findCredential(): Promise<Credential | undefined> {
-    this.#credential ??= this.#target.credentials(this.#target.credentialHost, this.#target.repository ?? "");
+    this.#credential ??= this.#readCredential();
     return this.#credential;
+  }
+
+  async #readCredential(): Promise<Credential | undefined> {
+    const { credentials, credentialHost, repository = "", transport } = this.#target;
+    const credential = await credentials(credentialHost, repository);
+    if (credential?.kind === "basic")
+      transport.secrets.add(credential.password, Buffer.from(`${credential.username}:${credential.password}`).toString("base64"));
+    else if (credential !== undefined) transport.secrets.add(credential.token);
+    return credential;
   }
 
   /** Per repository, because one origin may serve repositories of several token services (a proxy, GitLab groups). */

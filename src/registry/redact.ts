@@ -18,3 +18,27 @@ export function redactText(text: string, maxLength = 300): string {
     /([\w.-]*(?:token|passw(?:or)?d|secret|signature|\bsig|_sig|_state|api[_-]?key|authorization)["']?\s*(?:[=:]|%3D)\s*["']?)[^\s"'&,}]+/gi;
   return foreignText(text, maxLength).replaceAll(named, "$1…");
 }
+
+/** Shorter ones are too common in texts to be taken out of them. */
+const shortestSecret = 4;
+const mostSecrets = 1000;
+
+/** What was sent as a secret, so that a registry that repeats it does not bring it into our messages, in whatever words. */
+export class SentSecrets {
+  readonly #texts = new Set<string>();
+
+  add(...secrets: readonly string[]): void {
+    for (const secret of secrets) {
+      if (secret.length < shortestSecret || this.#texts.size >= mostSecrets) continue;
+      this.#texts.add(secret);
+      this.#texts.add(encodeURIComponent(secret));
+    }
+  }
+
+  /** Before the text is shortened: a cut secret would not be found. */
+  hide(text: string): string {
+    let hidden = text;
+    for (const secret of this.#texts) hidden = hidden.replaceAll(secret, "…");
+    return hidden;
+  }
+}

@@ -5,7 +5,7 @@ import { StoreError } from "../store/index.ts";
 import { RegistryError, type RegistryErrorCode } from "./errors.ts";
 import { networkError } from "./network-errors.ts";
 import { registryLimits } from "./options.ts";
-import { redactText } from "./redact.ts";
+import { redactText, type SentSecrets } from "./redact.ts";
 import { parseRetryAfter } from "./retry.ts";
 import type { Method, Reply } from "./transport.ts";
 
@@ -57,6 +57,8 @@ export interface FailureContext {
   readonly subject: string;
   /** Whether credentials were sent, which decides the hint of a 401. */
   readonly signedIn: boolean;
+  /** Takes what we sent out of what the registry says. */
+  readonly secrets: SentSecrets;
   /** Files in which credentials were looked for. */
   readonly lookedIn: readonly string[] | undefined;
 }
@@ -69,7 +71,7 @@ interface WireError {
 /** The error for an answer that was not what we asked for; reads its body (a few KiB at most) and ends it. */
 export async function failureOf(reply: Reply, context: FailureContext): Promise<ToolError> {
   const { status } = reply;
-  const { code, text } = await readWireError(reply);
+  const { code, text } = await readWireError(reply, context.secrets);
   const said = [code, text].filter((part) => part !== "").join(": ");
   const message = `${context.subject}: ${context.method} was answered with ${status}${said === "" ? "" : ` (${said})`}`;
   const details = { status, ...(code === "" ? {} : { registryCode: code }), host: reply.url.host };
@@ -160,7 +162,7 @@ function hintFor(row: FailureRow, context: FailureContext): string | undefined {
 }
 
 /** Source: distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`. */
-async function readWireError(reply: Reply): Promise<WireError> {
+async function readWireError(reply: Reply, secrets: SentSecrets): Promise<WireError> {
   const none = { code: "", text: "" };
   if (reply.status === 416 || reply.headers.mediaType() === "text/html") {
     await discard(reply);
@@ -177,10 +179,10 @@ async function readWireError(reply: Reply): Promise<WireError> {
     const text = first?.message ?? document.details ?? document.message;
     return {
       code: typeof first?.code === "string" && /^[A-Z0-9_]{1,64}$/.test(first.code) ? first.code : "",
-      text: typeof text === "string" ? redactText(text, 200) : "",
+      text: typeof text === "string" ? redactText(secrets.hide(text), 200) : "",
     };
   } catch {
-    return { code: "", text: redactText(bytes.toString("utf8"), 120) };
+    return { code: "", text: redactText(secrets.hide(bytes.toString("utf8")), 120) };
   }
 }
 

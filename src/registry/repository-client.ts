@@ -156,7 +156,8 @@ export class RepositoryClient {
   async #failureOf(reply: Reply, { method, subject }: Call): Promise<ToolError> {
     // An anonymous token is no login.
     const signedIn = await this.auth.signedIn();
-    return failureOf(reply, { method, subject, signedIn, lookedIn: this.transport.options.credentialPlaces });
+    const { secrets, options } = this.transport;
+    return failureOf(reply, { method, subject, signedIn, secrets, lookedIn: options.credentialPlaces });
   }
 
   async #follow(call: Call, authorization: string | undefined, deadlineMs: number | undefined): Promise<Reply> {

@@ -106,7 +106,8 @@ async function readToken(transport: RegistryTransport, reply: Reply, request: To
   }
   if (reply.status !== 200) {
     const signedIn = request.credential !== undefined;
-    throw await failureOf(reply, { method: "GET", subject: where, signedIn, lookedIn: transport.options.credentialPlaces });
+    const { secrets, options } = transport;
+    throw await failureOf(reply, { method: "GET", subject: where, signedIn, secrets, lookedIn: options.credentialPlaces });
   }
   const document = parseJson(await readDocument(reply, registryLimits.tokenBody, where, transport.timeouts.documentMs), {
     maxBytes: registryLimits.tokenBody,
@@ -119,6 +120,7 @@ async function readToken(transport: RegistryTransport, reply: Reply, request: To
   if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
     throw new RegistryError("ERR_REGISTRY_PROTOCOL", { message: `${where} answered without a usable token` });
   }
+  transport.secrets.add(value);
   if (typeof fields["refresh_token"] === "string" && request.credential?.kind === "identity-token")
     request.onRefreshToken(fields["refresh_token"]);
   const seconds = typeof fields["expires_in"] === "number" && fields["expires_in"] >= 60 ? Math.min(fields["expires_in"], 86_400) : 60;

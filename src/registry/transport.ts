@@ -18,7 +18,7 @@ import {
 } from "./options.ts";
 import { Pools, type ConnectionPurpose } from "./pools.ts";
 import type { ReferrersBatch } from "./referrers-batch.ts";
-import { redactText, redactUrl } from "./redact.ts";
+import { redactText, redactUrl, SentSecrets } from "./redact.ts";
 import { accessFor, canonicalHost, ruleFor, type HostAccess } from "./scheme.ts";
 
 export type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -61,6 +61,7 @@ export class RegistryTransport {
   readonly retry: RetryPolicy;
   readonly options: TransportOptions;
   readonly tokens = new TokenCache();
+  readonly secrets = new SentSecrets();
   /** The largest PATCH that a registry (by host) took, where it refused a larger one. */
   readonly patchLimits = new Map<string, number>();
   /** Writes to referrers tags that are under way, so that one process does not compete with itself. */
@@ -185,7 +186,7 @@ export class RegistryTransport {
   #warn(host: string, headers: ReplyHeaders): void {
     for (const value of headers.all("warning")) {
       const match = /^299 - "((?:[^"\\]|\\.)*)"/.exec(value.slice(0, 4096));
-      const text = redactText((match?.[1] ?? "").replaceAll(/\\(.)/g, "$1"));
+      const text = redactText(this.secrets.hide((match?.[1] ?? "").replaceAll(/\\(.)/g, "$1")));
       if (text === "" || this.#warned.has(`${host} ${text}`) || this.#warned.size > 1000) continue;
       this.#warned.add(`${host} ${text}`);
       this.notify({ kind: "warning", host, text });

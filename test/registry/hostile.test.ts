@@ -468,6 +468,20 @@ describe("a hostile registry", () => {
       await fails(open().push(blob.descriptor, blob.source), "ERR_REGISTRY_REFUSED");
     });
 
+    it("repeats our password and token in its own words: neither is shown", async () => {
+      demandBearer(`${registry.origin}/token`);
+      registry.on("GET", /^\/token/, answer(200, {}, '{"token":"issued-t0ken"}'));
+      const said = `nobody called ${username} with ${password} or issued-t0ken may do that`;
+      registry.on("*", /^\/v2\//, (context) =>
+        context.request.headers.authorization === undefined
+          ? answer(401, { "www-authenticate": `Bearer realm="${registry.origin}/token"` })(context)
+          : answer(403, { warning: `299 - "${said}"` }, JSON.stringify({ errors: [{ code: "DENIED", message: said }] }))(context),
+      );
+      const error = await fails(open().resolve("1"), "ERR_REGISTRY_FORBIDDEN");
+      expect(error.message).toContain(`nobody called ${username} with … or … may do that`);
+      expect(JSON.stringify([error, error.message, notices])).not.toMatch(new RegExp(`${password}|issued-t0ken`));
+    });
+
     it("takes control characters out of foreign text, and tells a warning once", async () => {
       registry.seed(image, "1");
       registry.on("GET", /manifests/, async (context) => {
