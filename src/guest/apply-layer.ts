@@ -143,7 +143,7 @@ export class Rootfs implements TarSink, TreeObserver {
   }
 
   entry(entry: TarEntry): void {
-    this.#request.budget.charge(entry.size);
+    this.#request.budget.charge(entry.size, entry.path);
     storingEntry(entry.path, () => this.#apply(entry));
   }
 

@@ -1,4 +1,5 @@
 import { BytesError, type ByteStream } from "../bytes/index.ts";
+import { printable, type ByteString } from "./byte-string.ts";
 import { GuestError } from "./errors.ts";
 
 /** Bounds on what an image may cost. All apply to the whole image, not to one layer, unless the name says otherwise. */
@@ -72,13 +73,13 @@ export class Budget {
   }
 
   /** One more entry of the given logical size, before anything is written. */
-  charge(size: number): void {
+  charge(size: number, entry: ByteString): void {
     this.#entries += 1;
     this.#bytes += size;
     if (this.#entries > this.limits.maxEntries)
-      throw exceeded("maxEntries", `more than ${this.limits.maxEntries} entries`, "--max-entries");
+      throw exceeded("maxEntries", `more than ${this.limits.maxEntries} entries`, "--max-entries", entry);
     if (this.#bytes > this.limits.maxBytes) {
-      throw exceeded("maxBytes", `more than ${this.limits.maxBytes} bytes of files`, "--max-unpacked-size");
+      throw exceeded("maxBytes", `more than ${this.limits.maxBytes} bytes of files`, "--max-unpacked-size", entry);
     }
   }
 
@@ -116,10 +117,11 @@ export class Budget {
   }
 }
 
-function exceeded(limit: keyof UnpackLimits, what: string, flag: string): GuestError {
+function exceeded(limit: keyof UnpackLimits, what: string, flag: string, entry?: ByteString): GuestError {
+  const name = entry === undefined ? undefined : printable(entry);
   return new GuestError("ERR_GUEST_LIMIT_EXCEEDED", {
-    message: `the image takes ${what}`,
+    message: name === undefined ? `the image takes ${what}` : `with entry ${name} the image takes ${what}`,
     hint: `if the image is meant to need that much, raise ${flag}; else it is an attack on the machine that unpacks it`,
-    details: { limit },
+    details: name === undefined ? { limit } : { limit, entry: name },
   });
 }

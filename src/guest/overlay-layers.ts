@@ -102,11 +102,11 @@ export class OverlayLayers implements TarSink {
     const meaning = meaningOf([...components, name], entry.path);
     switch (meaning.kind) {
       case "aufs-metadata":
-        this.#request.budget.charge(0);
+        this.#request.budget.charge(0, entry.path);
         return;
       case "whiteout":
       case "opaque": {
-        this.#request.budget.charge(0);
+        this.#request.budget.charge(0, entry.path);
         const parent = this.#view.resolve(components, entry.path);
         if (this.#view.find(parent)?.kind !== "directory") return;
         if (meaning.kind === "opaque") this.#hideBelow(parent, entry.path);

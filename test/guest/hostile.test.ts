@@ -298,6 +298,12 @@ describe("limits", () => {
     expectCanaries();
   });
 
+  it("names the entry that goes beyond it", async () => {
+    const plan = { layers: [tar({ name: "a" }, { name: "b\u001b", data: "xyz" })] };
+    expect(await refusal(plan, { limits: { maxBytes: 2 } })).toMatchObject({ details: { entry: '"b\\u001b"', layer: 0 } });
+    expect((await refusal(plan, { limits: { maxEntries: 1 } })).message).toContain('entry "b\\u001b"');
+  });
+
   it("is the default when undefined is given", async () => {
     await unpack({ layers: [tar({ name: "a" })] }, { limits: { maxBytes: undefined } });
   });
