@@ -1,7 +1,17 @@
-import { isDigest, type ByteStream, type ContentAddress } from "../bytes/index.ts";
+import { Readable } from "node:stream";
+import { isDigest, verifyContent, type ByteStream, type Chunks, type ContentAddress } from "../bytes/index.ts";
 import { describeCause, ToolError } from "../errors/index.ts";
-import type { Descriptor } from "../oci/index.ts";
-import type { BlobSource, CallOptions, FetchOptions, IngestRequest, PushOutcome, ReadOptions, ReferrersFilter } from "../store/index.ts";
+import { isManifestMediaType, type Descriptor } from "../oci/index.ts";
+import {
+  markVerified,
+  type BlobSource,
+  type CallOptions,
+  type FetchOptions,
+  type IngestRequest,
+  type PushOutcome,
+  type ReadOptions,
+  type ReferrersFilter,
+} from "../store/index.ts";
 import type { MirrorUse } from "./registries-conf.ts";
 import type { RegistryNotice } from "./options.ts";
 import type { RegistryStore } from "./store-interface.ts";
@@ -46,8 +56,43 @@ export class MirroredStore implements RegistryStore {
     return this.#read(kind, options, (store) => store.resolve(reference, options));
   }
 
-  fetch(target: Descriptor, options?: FetchOptions): Promise<ByteStream> {
-    return this.#read("digest-only", options, (store) => store.fetch(target, options));
+  async fetch(target: Descriptor, options: FetchOptions = {}): Promise<ByteStream> {
+    const whole = options.range === undefined && options.read !== "afresh" && !isManifestMediaType(target.mediaType);
+    if (!whole || target.size === 0) return this.#read("digest-only", options, (store) => store.fetch(target, options));
+    return this.#fetchBlob(target, options);
+  }
+
+  /** A mirror that breaks off in the middle of a blob is left: the registry gives the rest, under the same running digest. */
+  async #fetchBlob(target: Descriptor, options: FetchOptions): Promise<ByteStream> {
+    const from = (store: RegistryStore, start: number) => store.fetch(target, { ...options, range: { start, end: target.size } });
+    let place: RegistryStore = this.#primary;
+    let current = await this.#read("digest-only", options, async (store) => {
+      const stream = await from(store, 0);
+      place = store;
+      return stream;
+    });
+    const subject = `blob ${target.digest} of ${place.name}`;
+    const [primary, left] = [this.#primary, (error: unknown) => this.#failed(place, error, options)];
+    const chunks = async function* (): Chunks {
+      for (let position = 0; position < target.size;) {
+        try {
+          for await (const chunk of current as Chunks) {
+            position += chunk.length;
+            yield chunk;
+          }
+          return;
+        } catch (error) {
+          if (place === primary) throw error;
+          left(error);
+          place = primary;
+        }
+        if (position < target.size) current = await from(primary, position);
+      }
+    };
+    const stream = markVerified(Readable.from(verifyContent(target, subject)(chunks()), { objectMode: true, highWaterMark: 8 }), target);
+    // A generator that was never started does not end what it would read.
+    stream.once("close", () => current.destroy());
+    return stream;
   }
 
   exists(target: Descriptor, options?: CallOptions): Promise<boolean> {

@@ -344,6 +344,37 @@ ${use}`);
     expect(notices.filter(({ kind }) => kind === "mirror-failed")).toHaveLength(2);
   });
 
+  it("that break off in the middle of a blob are left, and the registry gives the rest", async () => {
+    const { primary, mirror, notices, store } = await setUp();
+    const blob = randomBlob(600_000);
+    primary.seed(blob);
+    mirror.on("GET", /blobs/, answer(503));
+    mirror.on(
+      "GET",
+      /blobs/,
+      ({ response }) => {
+        response.writeHead(200, { "content-length": blob.bytes.length });
+        response.write(blob.bytes.subarray(0, 200_000), () => setTimeout(() => response.destroy(), 20));
+      },
+      1,
+    );
+    expect((await readAll(await store.fetch(blob.descriptor))).equals(blob.bytes)).toBe(true);
+    expect(primary.requests.map(({ headers }) => headers["range"])).toEqual([expect.stringMatching(/^bytes=[1-9]\d*-599999$/)]);
+    expect(notices.map(({ kind }) => kind)).toContain("mirror-failed");
+  });
+
+  it("that give another blob fail the reading, under their own name", async () => {
+    const { primary, mirror, store } = await setUp();
+    const blob = randomBlob(5000);
+    primary.seed(blob);
+    const flipped = Buffer.from(blob.bytes);
+    flipped[99] = (flipped[99] ?? 0) ^ 1;
+    mirror.blobs.set(blob.descriptor.digest, flipped);
+    const error = await errorOf(store.fetch(blob.descriptor).then(readAll));
+    expect(error).toMatchObject({ code: "ERR_CONTENT_DIGEST_MISMATCH" });
+    expect(error.message).toContain(`docker://${mirror.host}/cache/app`);
+  });
+
   it("for digests only are not believed a tag; for tags only, no digest", async () => {
     const digests = await setUp('pull-from-mirror = "digest-only"');
     await digests.store.resolve("1");
