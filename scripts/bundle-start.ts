@@ -28,14 +28,23 @@ const always = new Set([
  */
 export function laterBuiltins(): Plugin {
   const declared = /\b(const|let) (\w+)\s*=\s*require\(\s*["'`]node:([\w/]+)["'`]\s*\);/g;
-  const helper = `const loadLater=(name,module)=>new Proxy({},{get:(_,key)=>(module??=require(name))[key]});`;
+  // Where a dependency imports a module's default, the bundler wraps the module: it would copy the names of an empty object.
+  const wrapped = /\b(\w+)\s*=\s*__toESM\(\s*\1\s*(?:,\s*1\s*)?\);/g;
+  const helper = `const loadLater=(name,module)=>new Proxy({},{get:(_,key)=>(module??=require(name),key==="default"?module:module[key])});`;
   return {
     name: "modules of Node.js when they are used",
     renderChunk(code) {
-      const later = code.replace(declared, (all, kind: string, name: string, module: string) => {
+      const names = new Set<string>();
+      const declaredLater = code.replace(declared, (all, kind: string, name: string, module: string) => {
+        if (!always.has(module)) names.add(name);
         if (module === "assert") return `${kind} ${name}=(holds,message)=>{if(!holds)require("node:assert")(holds,message)};`;
         return always.has(module) ? all : `${kind} ${name}=loadLater("node:${module}");`;
       });
+      const later = declaredLater.replace(wrapped, (all, name: string) => (names.has(name) ? "" : all));
+      for (const name of names) {
+        if (new RegExp(`__toESM\\(\\s*${name}\\b`).test(later))
+          throw new Error(`the bundler wraps ${name} in a way that is not known here`);
+      }
       return later === code ? undefined : { code: `${helper}${later}` };
     },
   };

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -58,6 +58,16 @@ describe("the executable for guests", () => {
     const pulled = alone(["pull", "--insecure-accept-unsigned", "--rootless", "-k", "guest.key", "oci:sealed:app", "out"]);
     expect(pulled, pulled.stderr).toMatchObject({ status: 0 });
     expect(readFileSync(join(folder, "out/app/data")).equals(content)).toBe(true);
+  });
+
+  it("finds the programs that make what Node.js cannot", async () => {
+    const { store, root } = await image({ layers: [tar({ name: "pipe", type: "6" })] });
+    const layout = await openLayout({ path: join(folder, "pipes"), mode: "write", durability: "none" });
+    await copyGraph({ from: store, to: layout, root, tags: ["app"] });
+    await layout.close();
+    const made = alone(["unpack", "--rootless", "oci:pipes:app", "with-pipe"]);
+    expect(made, made.stderr).toMatchObject({ status: 0 });
+    expect(statSync(join(folder, "with-pipe/pipe")).isFIFO()).toBe(true);
   });
 
   it("says what is wrong and how it ended, as the command line does", () => {
