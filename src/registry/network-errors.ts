@@ -1,6 +1,6 @@
 import { BytesError } from "../bytes/index.ts";
 import { describeCause, ToolError } from "../errors/index.ts";
-import { RegistryError } from "./errors.ts";
+import { RegistryError, type RegistryErrorCode } from "./errors.ts";
 import { redactText } from "./redact.ts";
 
 /** Codes of Node.js and undici after which the same request can succeed, and the code that we report them under. */
@@ -69,6 +69,8 @@ export function networkError(error: unknown, what: string, signal: AbortSignal |
   }
   const code = codeOf(error);
   const text = redactText(describeCause(error instanceof AggregateError ? (error.errors[0] ?? error) : error));
+  const refused = proxyRefusal(text, what, error);
+  if (refused !== undefined) return refused;
   const known = transient[code];
   if (known === "ERR_REGISTRY_TIMEOUT") {
     return new RegistryError(known, {
@@ -104,6 +106,32 @@ export function networkError(error: unknown, what: string, signal: AbortSignal |
     });
   }
   return new RegistryError("ERR_REGISTRY_UNREACHABLE", { message: `${what} failed (${text})`, cause: error });
+}
+
+/** A proxy that will not open a tunnel says so with a status, which undici only puts into its message. */
+const proxyRefusals: ReadonlyMap<string, { readonly code: RegistryErrorCode; readonly what: string; readonly hint: string }> = new Map([
+  [
+    "407",
+    {
+      code: "ERR_REGISTRY_UNAUTHORIZED",
+      what: "the proxy wants credentials, or others (407)",
+      hint: "put user and password into the proxy's URL, or leave the host out with NO_PROXY",
+    },
+  ],
+  [
+    "403",
+    {
+      code: "ERR_REGISTRY_FORBIDDEN",
+      what: "the proxy does not allow this host (403)",
+      hint: "ask whoever runs the proxy, or leave the host out with NO_PROXY",
+    },
+  ],
+]);
+
+function proxyRefusal(text: string, what: string, cause: unknown): RegistryError | undefined {
+  const refusal = proxyRefusals.get(/^Proxy response \((\d{3})\)/.exec(text)?.[1] ?? "");
+  if (refusal === undefined) return undefined;
+  return new RegistryError(refusal.code, { message: `${what}: ${refusal.what}`, cause, hint: refusal.hint });
 }
 
 function tlsHint(code: string): string {

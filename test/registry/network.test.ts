@@ -277,6 +277,26 @@ describe("a proxy", () => {
     expect(await open(server.host, transportOf({ proxy })).resolve("1")).toEqual(image.descriptor);
   });
 
+  it.each([
+    [407, "ERR_REGISTRY_UNAUTHORIZED"],
+    [403, "ERR_REGISTRY_FORBIDDEN"],
+  ] as const)("that answers a tunnel with %d is asked once, and not the registry is blamed", async (status, code) => {
+    const proxy = createServer();
+    let asked = 0;
+    proxy.on("connect", (_request: IncomingMessage, socket: Socket) => {
+      asked += 1;
+      socket.end(`HTTP/1.1 ${status} No\r\n\r\n`);
+    });
+    proxy.listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    closing.push(() => void proxy.close());
+    const https = `http://user:proxy-secret@127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const error = await errorOf(open("registry.test", transportOf({ proxy: { https } })).resolve("1"));
+    expect(error).toMatchObject({ code, message: expect.stringContaining("the proxy") as string });
+    expect(JSON.stringify([error, error.message, String(error.cause)])).not.toContain("proxy-secret");
+    expect(asked).toBe(1);
+  });
+
   it("that refuses or is no proxy URL is named without its password", async () => {
     for (const https of ["http://user:proxy-secret@127.0.0.1:1", "ftp://user:proxy-secret@h", "http://:proxy-secret@"]) {
       const error = await errorOf(open("registry.test", transportOf({ proxy: { https } })).resolve("1"));
