@@ -13,7 +13,8 @@ interface Limit {
 
 /** What `--limit` changes; bytes and entries have flags of their own. */
 const limits: Readonly<Record<string, Limit>> = {
-  depth: { member: "maxDepth", read: parseCount, min: 1, max: 2047, takes: "a number of directories" },
+  // Taking back a tree holds a descriptor for each level, and a process may have no more than 1024.
+  depth: { member: "maxDepth", read: parseCount, min: 1, max: 768, takes: "a number of directories up to 768" },
   ratio: { member: "maxRatio", read: parseCount, min: 1, max: 1e9, takes: "a number" },
   pax: { member: "maxPaxBytes", read: parseSize, min: 1, max: 2 ** 30, takes: "a size up to 1G" },
   // Source: zstd.h, ZSTD_WINDOWLOG_MIN and ZSTD_WINDOWLOG_MAX_64.
