@@ -32,7 +32,8 @@ export const examineCredentials: Examination = async ({ shell, options }) => {
     } catch (error) {
       // A message of JSON.parse quotes the text, and the text is a secret.
       const what = error instanceof SyntaxError ? "is not JSON" : reasonOf(error);
-      add("fail", path, what, codeOf(error) === "EACCES" ? "run as the owner of the file" : "write it again with: ociseal login REGISTRY");
+      const mend = codeOf(error) === "EACCES" ? "run as the owner of the file" : "write it again with: ociseal login REGISTRY";
+      add("fail", path, what, content === undefined ? mend : `correct or unset ${path}`);
     }
   }
   if (list.length === 0 && found === 0)

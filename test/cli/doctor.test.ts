@@ -100,6 +100,16 @@ describe("ociseal doctor", () => {
     expect((await visit("runtime", { surroundings: { nodeVersion } })).verdicts).toMatchObject({ "Node.js": verdict });
   });
 
+  it("looks into DOCKER_AUTH_CONFIG, and shows nothing of it", async () => {
+    const auths = { "r.example": { auth: Buffer.from("ci:hunter2").toString("base64") } };
+    const good = await visit("credentials", { env: { DOCKER_AUTH_CONFIG: JSON.stringify({ auths }) } });
+    expect(good.verdicts).toMatchObject({ DOCKER_AUTH_CONFIG: "ok" });
+    const broken = await visit("credentials", { env: { DOCKER_AUTH_CONFIG: '{"auths": {"hunter2"' } });
+    expect(broken.verdicts).toMatchObject({ DOCKER_AUTH_CONFIG: "fail" });
+    expect(broken.text).toContain("unset DOCKER_AUTH_CONFIG");
+    expect(good.text + broken.text).not.toContain("hunter2");
+  });
+
   it("sees credentials that others can read, that are no JSON, or whose helper is missing, and shows none of them", async () => {
     const path = await put("home/.docker/config.json", '{"auths":{"r.example":{"auth":"dTpzZWNyZXQ="}}}', 0o644);
     const env = { HOME: join(root, "home"), PATH: join(root, "bin") };
