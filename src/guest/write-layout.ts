@@ -68,7 +68,9 @@ async function writeDecrypted(layout: LayoutStore, request: LayoutRequest, optio
     if (diffId === undefined) continue;
     try {
       const plain = await request.source(layer, index);
-      const address = await layout.ingest(plain.stream, options);
+      // What stalls would be ended by no check between two chunks.
+      const release = budget.guardStream(plain.stream);
+      const address = await layout.ingest(plain.stream, options).finally(release);
       const descriptor = isEncryptedLayer(layer) ? plain.descriptor(address) : layer;
       await inflateLayer({
         plain: { ...plain, stream: await layout.fetch(descriptor, options) },

@@ -4,7 +4,8 @@ import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { cipherNames, type CipherName } from "../../src/cipher/index.ts";
-import { pullImage, type PullOptions, type PullRequest } from "../../src/guest/index.ts";
+import { pullImage, unpackImage, type PullOptions, type PullRequest } from "../../src/guest/index.ts";
+import { openLayout } from "../../src/store/index.ts";
 import { broker, image, readerOf, testFolder, type ImagePlan } from "./images.ts";
 import { tar } from "./tar-bytes.ts";
 
@@ -165,6 +166,21 @@ describe("a large layer", () => {
     const pulling = pull({ compression }, { stallsAfter: 5_000_000, layerCache: folder.path("cache"), limits: { maxTimeMs: 800 } });
     await expect(pulling).rejects.toMatchObject({ code: "ERR_GUEST_LIMIT_EXCEEDED", details: { limit: "maxTimeMs" } });
     expect(readdirSync(folder.path())).toEqual(["cache"]);
+  });
+
+  it("ends when it stalls on its way into a layout", async () => {
+    const pulling = pull({ compression: "gzip" }, { stallsAfter: 5_000_000, output: "oci", limits: { maxTimeMs: 800 } });
+    await expect(pulling).rejects.toMatchObject({ code: "ERR_GUEST_LIMIT_EXCEEDED", details: { limit: "maxTimeMs" } });
+    expect(readdirSync(folder.path())).toEqual([]);
+  });
+
+  it.each(["none", "gzip", "zstd"] as const)("is decrypted into a layout that unpacks to the same: %s", async (compression) => {
+    await pull({ compression }, { output: "oci", target: folder.path("layout") });
+    const store = await openLayout({ path: folder.path("layout"), mode: "read" });
+    const root = await store.resolve("latest");
+    await unpackImage({ store, root, target: folder.path("out"), output: "rootfs" });
+    await store.close();
+    expect(readFileSync(folder.path("out/big")).equals(big)).toBe(true);
   });
 
   it("breaks off with the store, and the next pull goes on from there", async () => {
