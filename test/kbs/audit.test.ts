@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { canonicalJson, type JsonObject } from "../../src/attestation/index.ts";
-import { verifyAuditLog, type AuditHead } from "../../src/kbs/index.ts";
+import { generateRootKey, openMemoryStore, verifyAuditLog, type AuditHead } from "../../src/kbs/index.ts";
 import { AuditLog, type AuditLogOptions } from "../../src/kbs/audit/audit-log.ts";
 import { hashOf, type AuditEntry, type AuditRecord } from "../../src/kbs/audit/record.ts";
 import { readRecords } from "../../src/kbs/audit/read-log.ts";
 import { signCompact } from "../../src/kbs/tokens/jws.ts";
 import { generateSigningKey } from "../../src/kbs/tokens/signing-key.ts";
-import { handshake, raw, startBench } from "./harness.ts";
+import { handshake, raw, startBench, type Bench } from "./harness.ts";
 
 let directory: string;
 let head: AuditHead | undefined;
@@ -133,6 +133,42 @@ describe("the audit log", () => {
     }
   });
 
+  it("finds cuts, reorders and insertions at the borders of files, and a file that is missing between others", async () => {
+    await write(30, { maxFileBytes: 2000 });
+    const log = await open({ maxFileBytes: 2000 });
+    for (let i = 0; i < 30; i += 1) await log.append(entry(`x/y/${i}`));
+    await log.close();
+    const names = (await readdir(directory)).filter((name) => name.endsWith(".jsonl")).sort();
+    expect(names.length).toBeGreaterThan(4);
+    const before = await Promise.all(names.map((name) => readFile(join(directory, name), "utf8")));
+    const [first = "", second = "", third = "", ...rest] = before;
+    const headless = (text: string) => text.slice(text.indexOf("\n") + 1);
+    const tailless = (text: string) => text.slice(0, text.lastIndexOf("\n", text.length - 2) + 1);
+    const last = (text: string) => text.slice(tailless(text).length);
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({ verdict: "intact" });
+    for (const [what, changed] of Object.entries({
+      "the last record of a file": [first, tailless(second), third, ...rest],
+      "the first record of a file": [first, headless(second), third, ...rest],
+      "both sides of a border": [first, tailless(second), headless(third), ...rest],
+      "two files the other way round": [first, third, second, ...rest],
+      "an empty file between": [first, "", third, ...rest],
+      "a record twice over a border": [first, second, last(second) + third, ...rest],
+      "the beginning without its checkpoint": [headless(second), third, ...rest, ""],
+    })) {
+      await Promise.all(names.map((name, index) => writeFile(join(directory, name), changed[index] ?? "")));
+      expect(await verifyAuditLog(directory, { keyOf, knownHead: head }), what).toMatchObject({
+        verdict: "broken",
+        break: { kind: "cut-or-reordered" },
+      });
+    }
+    await Promise.all(names.map((name, index) => writeFile(join(directory, name), before[index] ?? "")));
+    await rm(join(directory, names[1] ?? ""));
+    expect(await verifyAuditLog(directory, { keyOf, knownHead: head })).toMatchObject({
+      verdict: "broken",
+      break: { kind: "cut-or-reordered" },
+    });
+  });
+
   it("finds a cut tail by the head that was kept elsewhere", async () => {
     await write(5);
     const all = await lines();
@@ -227,6 +263,46 @@ describe("the audit of a service", () => {
     const again = await startBench({ audit: { directory } });
     expect(await again.admin.audit.verify()).toMatchObject({ verdict: "broken", break: { kind: "edited" } });
     await again.close();
+  });
+
+  it("remembers for good that its last records were gone when it started, whatever it wrote behind them", async () => {
+    const shared = { store: openMemoryStore(), rootKeys: [generateRootKey()] as const };
+    const logged: unknown[] = [];
+    const run = async (work: (bench: Bench) => Promise<void>): Promise<void> => {
+      const bench = await startBench({ ...shared, audit: { directory, checkpointEvery: 5 }, log: (event) => logged.push(event) });
+      await work(bench);
+      await bench.close();
+    };
+    const put = async ({ admin }: Bench): Promise<void> => {
+      for (let i = 0; i < 4; i += 1) await admin.putResource(`kbs:///a/b/${i}`, Buffer.from("x"));
+    };
+    await run(put);
+    await run(async ({ admin }) => expect(await admin.audit.verify()).toMatchObject({ verdict: "intact" }));
+    expect(logged).not.toContainEqual(expect.objectContaining({ event: "audit-tail-missing" }));
+    const all = await lines();
+    await writeFile(await onlyFile(), `${all.slice(0, 4).join("\n")}\n`);
+    await run(put);
+    await run(async ({ admin }) => {
+      expect(await admin.audit.verify()).toMatchObject({ verdict: "broken", break: { kind: "tail-missing" } });
+      expect((await admin.audit.read({ after: 4, limit: 1 })).records).toMatchObject([
+        { action: "audit.tail-missing", decision: "error", reasons: [expect.stringContaining("ended at record 4")] },
+      ]);
+    });
+    expect(logged).toContainEqual(expect.objectContaining({ event: "audit-tail-missing" }));
+  });
+
+  it("finds at its start that its last file is gone, or ends in other records than it signed", async () => {
+    const shared = { store: openMemoryStore(), rootKeys: [generateRootKey()] as const };
+    const open = () => startBench({ ...shared, audit: { directory, maxFileBytes: 2000 } });
+    const first = await open();
+    for (let i = 0; i < 8; i += 1) await first.admin.putResource(`kbs:///a/b/${i}`, Buffer.from("x"));
+    await first.close();
+    const files = (await readdir(directory)).filter((name) => name.endsWith(".jsonl")).sort();
+    expect(files.length).toBeGreaterThan(3);
+    await rm(join(directory, files.at(-1) ?? ""));
+    const second = await open();
+    expect(await second.admin.audit.verify()).toMatchObject({ verdict: "broken", break: { kind: "tail-missing" } });
+    await second.close();
   });
 
   it("has its folder for itself, and leaves it free when it ends", async () => {

@@ -1,6 +1,6 @@
 import type { AuditRecord } from "../audit/record.ts";
 import { readRecent } from "../audit/read-recent.ts";
-import { keptHead } from "../server/audit-parts.ts";
+import { keptHeads } from "../server/audit-parts.ts";
 import { administer } from "../server/audited.ts";
 import { jsonReply, type Call, type Reply } from "../server/call.ts";
 import type { ServiceContext } from "../server/context.ts";
@@ -111,7 +111,7 @@ function actOf({ time, entry }: RecentAct): Readonly<Record<string, unknown>> {
 async function chainOf(context: ServiceContext): Promise<unknown> {
   const log = context.auditLog;
   if (log === undefined) return null;
-  const kept = await keptHead(context.records, log.head.chain);
+  const kept = (await keptHeads(context.records, log.head.chain))?.last;
   const record = kept === undefined ? undefined : await recordAt(log.directory, kept.seq);
   return {
     ...log.head,

@@ -4,7 +4,7 @@ import type { AuditLog } from "../audit/audit-log.ts";
 import { administer } from "./audited.ts";
 import { jsonReply, type Call, type Reply } from "./call.ts";
 import type { ServiceContext } from "./context.ts";
-import { keptHead } from "./audit-parts.ts";
+import { keptHeads } from "./audit-parts.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./router.ts";
 
@@ -42,7 +42,8 @@ async function verify(context: ServiceContext, call: Call): Promise<Reply> {
 
 /** Verifies the log of this replica against its own keys and the head that it kept. */
 export async function verifyOwnLog(context: Pick<ServiceContext, "records" | "tokenKeys">, log: AuditLog): Promise<AuditVerdict> {
-  const knownHead = await keptHead(context.records, log.head.chain);
+  const kept = await keptHeads(context.records, log.head.chain);
+  const knownHead = kept?.missing ?? kept?.last;
   return verifyAuditLog(log.directory, { keyOf: (kid) => context.tokenKeys.everByKid(kid)?.publicKey, knownHead });
 }
 
