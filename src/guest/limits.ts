@@ -96,20 +96,27 @@ export class Budget {
 
   /** Between two chunks: deadline and abort. Throws `ERR_INTERRUPTED` when aborted. */
   checkTime(): void {
-    if (this.#signal?.aborted === true) {
-      throw new BytesError("ERR_INTERRUPTED", { message: "unpacking was interrupted", cause: this.#signal.reason });
-    }
+    if (this.#signal?.aborted === true) throw this.#interrupted();
     if (this.#clock() > this.#deadline) throw this.#tooSlow();
   }
 
   /**
-   * Ends a stream that stalls beyond the deadline, which no check between two chunks would see. Returns what to call when
-   * the stream is done with.
+   * Ends a stream that stalls beyond the deadline, or at an abort, which no check between two chunks would see. Returns what
+   * to call when the stream is done with.
    */
   guardStream(stream: ByteStream): () => void {
     const left = Math.max(0, this.#deadline - this.#clock());
     const timer = setTimeout(() => stream.destroy(this.#tooSlow()), Math.min(left, maxTimerMs));
-    return () => clearTimeout(timer);
+    const abort = () => stream.destroy(this.#interrupted());
+    this.#signal?.addEventListener("abort", abort, { once: true });
+    return () => {
+      clearTimeout(timer);
+      this.#signal?.removeEventListener("abort", abort);
+    };
+  }
+
+  #interrupted(): BytesError {
+    return new BytesError("ERR_INTERRUPTED", { message: "unpacking was interrupted", cause: this.#signal?.reason });
   }
 
   #tooSlow(): GuestError {

@@ -66,9 +66,9 @@ function stalling(source: AsyncIterable<Uint8Array>, after: number): Readable {
     highWaterMark: 1,
     read() {
       if (size > after) return;
-      void chunks.next().then(({ value }) => {
-        size += (value as Uint8Array).length;
-        this.push(value);
+      void chunks.next().then(({ done, value }) => {
+        size += done === true ? 0 : value.length;
+        this.push(done === true ? null : value);
       });
     },
   });
@@ -166,6 +166,17 @@ describe("a large layer", () => {
     const pulling = pull({ compression }, { stallsAfter: 5_000_000, layerCache: folder.path("cache"), limits: { maxTimeMs: 800 } });
     await expect(pulling).rejects.toMatchObject({ code: "ERR_GUEST_LIMIT_EXCEEDED", details: { limit: "maxTimeMs" } });
     expect(readdirSync(folder.path())).toEqual(["cache"]);
+  });
+
+  it("ends when it stalls and somebody interrupts it, whatever the store makes of that", async () => {
+    const abort = new AbortController();
+    const pulling = pull(
+      { compression: "gzip" },
+      { stallsAfter: 5_000_000 },
+      { signal: abort.signal, onEvent: (event) => event.kind === "layer-started" && setTimeout(() => abort.abort(), 300) },
+    );
+    await expect(pulling).rejects.toMatchObject({ code: "ERR_INTERRUPTED" });
+    expect(readdirSync(folder.path())).toEqual([]);
   });
 
   it("ends when it stalls on its way into a layout", async () => {
