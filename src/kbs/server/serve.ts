@@ -1,6 +1,5 @@
 import { defaultRefusalDigestLimits, RefusalDigest } from "../audit/refusal-digest.ts";
 import { Activity } from "../console/activity.ts";
-import { consoleRoutes } from "../console/routes.ts";
 import { DueKeys } from "../keys/due-keys.ts";
 import { Keyring } from "../keys/keyring.ts";
 import { keyringReloadMs } from "../keys/reseal.ts";
@@ -18,27 +17,22 @@ import { selfSignedCertificate } from "../tokens/self-signed.ts";
 import { SigningKeys } from "../tokens/signing-keys.ts";
 import { BuiltInAttestation } from "./attestation-service.ts";
 import { openAuditLog } from "./audit-parts.ts";
-import { auditRoutes } from "./audit-routes.ts";
 import type { Call, Reply } from "./call.ts";
 import { clientAddressBehind } from "./client-address.ts";
 import type { ServiceContext } from "./context.ts";
 import { startHttpServer, type HttpServer } from "./http-server.ts";
-import { keyRoutes } from "./key-routes.ts";
 import { Nonces } from "./nonces.ts";
 import { defaultLimits, type ServerLimits } from "./limits.ts";
 import { observeRequest, type Log } from "./observe.ts";
 import type { KbsServer, KbsServerOptions } from "./options.ts";
-import { policyRoutes } from "./policy-routes.ts";
 import { RateLimiter } from "./rate-limit.ts";
-import { rcarRoutes } from "./rcar-routes.ts";
-import { referenceRoutes } from "./reference-routes.ts";
 import { Refusal, trusteeStatusOf } from "./refusal.ts";
-import { resourceRoutes } from "./resource-routes.ts";
 import { Router } from "./router.ts";
 import { sampleVerifier } from "./sample-verifier.ts";
 import { Semaphore } from "./semaphore.ts";
+import { serviceRoutes } from "./service-routes.ts";
 import { Sessions } from "./sessions.ts";
-import { maxTokenLifetimeSeconds, systemRoutes } from "./system-routes.ts";
+import { maxTokenLifetimeSeconds } from "./system-routes.ts";
 
 const developmentTokenLifetimeSeconds = 24 * 3600;
 const defaultTokenLifetimeSeconds = 5 * 60;
@@ -183,17 +177,7 @@ async function openContext(options: KbsServerOptions, limits: ServerLimits, log:
 
 async function listen(options: KbsServerOptions, context: ServiceContext, log: Log): Promise<HttpServer> {
   const { metrics, limits } = context;
-  const router = new Router([
-    ...resourceRoutes(context),
-    ...policyRoutes(context),
-    ...referenceRoutes(context),
-    ...keyRoutes(context),
-    ...auditRoutes(context),
-    ...systemRoutes(context),
-    ...(options.console === "off" ? [] : consoleRoutes(context)),
-    ...(options.routes ?? []),
-    ...rcarRoutes(context),
-  ]);
+  const router = new Router(serviceRoutes(context, options));
   const addressRate = new RateLimiter(limits.addressRate);
   const routes = new WeakMap<Call, string>();
   const answer = async (call: Call): Promise<Reply> => {
