@@ -23,7 +23,7 @@ export const configMeanings: Readonly<Record<string, string>> = {
   "store.instance": "name that tells services in one namespace apart",
   "store.login": "how the service logs in",
   sources: "folders of plain files that are resources beside the store, for example mounted Secrets",
-  root_keys: "the first seals; the others still open what they sealed",
+  root_keys: "the first seals; the others still open what they sealed; read again on SIGHUP",
   "root_keys.kind": "where the root key is",
   "root_keys.path": "file with 32 bytes in hex or base64",
   "root_keys.if_missing": "fail (default), or create it",

@@ -13,11 +13,13 @@ import {
   generateRootKey,
   openDirectoryStore,
   openKbsConfig,
+  openKbsRootKeys,
   openMemoryStore,
   openRootKeyFile,
   parseKbsConfig,
   readKbsTls,
   serveKbs,
+  type KbsConfig,
   type KbsServer,
   type KbsServerOptions,
   type EvidenceVerifier,
@@ -63,8 +65,8 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
     version: readVersion(),
     log: (event) => shell.note(JSON.stringify(event)),
   });
-  const reload = (): void => void reloadTls(shell, server, options.config);
-  process.on("SIGHUP", reload);
+  const onHangUp = (): void => void reload(shell, server, options.config);
+  process.on("SIGHUP", onHangUp);
   try {
     const { adminToken } = server;
     const adminTokenFile = adminToken === undefined ? undefined : join(tokenFolder(options), "admin.token");
@@ -86,7 +88,7 @@ export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
     await shell.result(JSON.stringify(document), document);
     await untilAborted(shell.signal);
   } finally {
-    process.off("SIGHUP", reload);
+    process.off("SIGHUP", onHangUp);
     await server.close();
   }
 };
@@ -156,14 +158,23 @@ async function verifiersOf({
   return [hardwareVerifier({ collateral: source, policy })];
 }
 
-/** Certificates are read again on SIGHUP; broken ones leave the old in place, and that is said. */
-async function reloadTls(shell: Shell, server: KbsServer, file: string | undefined): Promise<void> {
+/** Certificates and root keys are read again on SIGHUP; broken ones leave the old in place, and that is said. */
+async function reload(shell: Shell, server: KbsServer, file: string | undefined): Promise<void> {
   if (file === undefined) return;
-  try {
-    const tls = await readKbsTls(parseKbsConfig((await readSmallFile(file, "configuration")).toString("utf8")));
+  const again = async (what: string, read: (config: KbsConfig) => Promise<void>): Promise<void> => {
+    try {
+      await read(parseKbsConfig((await readSmallFile(file, "configuration")).toString("utf8")));
+      shell.note(`${what} were read again`);
+    } catch (error) {
+      shell.warn(`${what} were not read again: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
+  await again("certificates", async (config) => {
+    const tls = await readKbsTls(config);
     if (tls !== undefined) server.reloadTls(tls);
-    shell.note("certificates were read again");
-  } catch (error) {
-    shell.warn(`certificates were not read again: ${error instanceof Error ? error.message : String(error)}`);
-  }
+  });
+  await again("root keys", async (config) => {
+    const rootKeys = await openKbsRootKeys(config, { environment: (name) => shell.env[name] });
+    if (rootKeys !== undefined) await server.reloadRootKeys(rootKeys);
+  });
 }

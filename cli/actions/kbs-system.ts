@@ -46,6 +46,16 @@ export const rotateEncryptionKey: Action<ResealOptions> = async (shell, _args, o
   await shell.result(`${counts.resealed} records are sealed under a new key; run reseal in an hour to forget the former one`, counts);
 };
 
+export const rotateRootKey: Action<ResealOptions> = async (shell, _args, options) => {
+  if (options.dryRun === true)
+    return plan(shell, options, "would wrap the key-encryption keys under the first root key of the configuration");
+  const outcome = await withAdmin(shell, options, ({ system }) => system.rotateRootKey({ signal: shell.signal }));
+  await shell.result(
+    `${outcome.rewrapped} key-encryption keys were wrapped under the root key ${outcome.root}; it opens all of them now`,
+    outcome,
+  );
+};
+
 export const reseal: Action<ResealOptions> = async (shell, _args, options) => {
   if (options.dryRun === true) return plan(shell, options, "would seal every record under the newest key, and forget the unused ones");
   const counts = await withAdmin(shell, options, ({ system }) => system.reseal({ signal: shell.signal }));

@@ -29,6 +29,11 @@ export function registerKbsSystem(kbs: Command, launcher: Launcher): void {
     .option("--dry-run", "only say what would be done")
     .addHelpText("after", example("ociseal kbs system rotate-encryption-key --admin-token token"))
     .action(launcher.launch(async () => (await load()).rotateEncryptionKey));
+  withAdmin(system.command("rotate-root-key"))
+    .description("wrap the key-encryption keys under the first root key of the configuration; the others may go afterwards")
+    .option("--dry-run", "only say what would be done")
+    .addHelpText("after", example("ociseal kbs system rotate-root-key --admin-token token"))
+    .action(launcher.launch(async () => (await load()).rotateRootKey));
   withAdmin(system.command("reseal"))
     .description("go on sealing records under the newest key, and forget keys under which nothing is sealed")
     .option("--dry-run", "only say what would be done")

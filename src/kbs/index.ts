@@ -64,7 +64,7 @@ export { mountedFolder, type ResourceSource } from "./stores/mounted-folder.ts";
 export { commandRootKey, vaultTransitRootKey, type CommandRootKeyOptions, type VaultTransitOptions } from "./keys/remote-root-keys.ts";
 export { checkKbsConfig, parseKbsConfig, type KbsConfig } from "./config/parse.ts";
 export type { ConfigProblem } from "./config/reader.ts";
-export { openKbsConfig, readTls as readKbsTls, type ConfigSurroundings } from "./config/open.ts";
+export { openKbsConfig, openRootKeys as openKbsRootKeys, readTls as readKbsTls, type ConfigSurroundings } from "./config/open.ts";
 export { backupStore, restoreStore, verifyBackup, type BackupReport } from "./operations/backup.ts";
 export { importTrusteeData, readTrusteeData, type ImportReport, type TrusteeItem } from "./operations/trustee-data.ts";
 export { cocoAttestationService, type CocoAttestationOptions, type ForeignTokens } from "./server/coco-attestation.ts";

@@ -172,6 +172,47 @@ describe("a production service and its operator", () => {
     await ok("system", "reseal");
   });
 
+  it("gets another root key while it runs, and keeps the one that it has when the other opens nothing", async () => {
+    const keys = { first: "a1".repeat(32), second: "b2".repeat(32) };
+    for (const [name, key] of Object.entries(keys)) await writeFile(join(folder, `${name}.root`), key, { mode: 0o600 });
+    const configure = (...names: string[]) => {
+      const list = names.map((name) => `{ kind = "file", path = "${join(folder, `${name}.root`)}" }`).join(", ");
+      const text = `listen = { port = 0 }\nroot_keys = [${list}]\nstore = { kind = "directory", path = "${join(folder, "rooted")}" }\n`;
+      return writeFile(join(folder, "kbs.toml"), text);
+    };
+    await configure("first");
+    const service = await startServer(["kbs", "serve", "--config", "kbs.toml", "--admin-token-out", "rooted.token"], { cwd: folder });
+    const there = ["--kbs", service.ready["listening"] ?? "", "--admin-token", "rooted.token"];
+    const ask = async (...args: string[]) => {
+      const outcome = await ociseal(["kbs", ...args, ...there, "--json"], { cwd: folder });
+      expect(outcome, outcome.stderr).toMatchObject({ status: 0 });
+      return JSON.parse(outcome.stdout) as { rewrapped?: number };
+    };
+    const told: string[] = [];
+    service.child.stderr?.on("data", (chunk: Buffer) => told.push(chunk.toString()));
+    const hangUp = async (answer: string) => {
+      told.length = 0;
+      service.child.kill("SIGHUP");
+      await expect.poll(() => told.join(""), { timeout: 10_000 }).toContain(answer);
+    };
+    await ask("key", "create", "kbs:///a/b/c");
+    await configure("second");
+    await hangUp("root keys were not read again");
+    await configure("second", "first");
+    await hangUp("root keys were read again");
+    expect(await ask("system", "rotate-root-key", "--dry-run")).toMatchObject({ dryRun: true });
+    expect(await ask("system", "rotate-root-key")).toMatchObject({ rewrapped: 1 });
+    await configure("second");
+    await hangUp("root keys were read again");
+    await ask("key", "rotate", "kbs:///a/b/c");
+    expect(await service.stop()).toBe(0);
+    const again = await startServer(["kbs", "serve", "--config", "kbs.toml"], { cwd: folder });
+    expect(await again.stop()).toBe(0);
+    await configure("first");
+    const former = await ociseal(["kbs", "serve", "--config", "kbs.toml"], { cwd: folder });
+    expect(former).toMatchObject({ status: 7, stderr: expect.stringContaining("ERR_KBS_ROOT_KEY_UNUSABLE") as unknown });
+  });
+
   it("takes over what a Trustee folder holds", async () => {
     const resource = join(folder, "trustee/repository/default/key");
     await mkdir(resource, { recursive: true });

@@ -4,7 +4,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { commandRootKey, openMemoryStore, type RootKey } from "../../src/kbs/index.ts";
+import { commandRootKey, openKbsRootKeys, openMemoryStore, parseKbsConfig, type RootKey } from "../../src/kbs/index.ts";
+import { Keyring } from "../../src/kbs/keys/keyring.ts";
 import { startBench } from "./harness.ts";
 
 const softhsmModule = "/usr/lib/softhsm/libsofthsm2.so";
@@ -66,6 +67,42 @@ describe.skipIf(missingHsm())("a root key in a PKCS#11 token", () => {
     const { key } = await first.admin.registerKey("kbs:///a/b/hsm");
     await first.close();
     const again = await startBench({ store, rootKeys: [root] });
+    expect(await again.guest.fetchResource("kbs:///a/b/hsm")).toEqual(key);
+    await again.close();
+  });
+
+  it("takes over from a file and an environment variable, and hands over again, while guests are served without a pause", async () => {
+    const file = join(folder, "root.key");
+    await writeFile(file, "a1".repeat(32), { mode: 0o600 });
+    const config = parseKbsConfig(
+      'store = { kind = "memory" }\nroot_keys = [{ kind = "file", path = "' + file + '" }, { kind = "environment", name = "KBS_ROOT" }]\n',
+    );
+    const [fromFile, fromEnvironment] = (await openKbsRootKeys(config, { environment: () => "b2".repeat(32) })) ?? [];
+    if (fromFile === undefined || fromEnvironment === undefined) throw new Error("two root keys were configured");
+    const store = openMemoryStore();
+    const bench = await startBench({ store, rootKeys: [fromFile] });
+    const { key } = await bench.admin.registerKey("kbs:///a/b/hsm");
+    const guests = { served: 0, stop: false };
+    const serving = (async () => {
+      for (; !guests.stop; guests.served += 1) expect(await bench.guest.fetchResource("kbs:///a/b/hsm")).toEqual(key);
+    })();
+    let former = fromFile;
+    for (const next of [fromEnvironment, root, fromFile]) {
+      // A root that does not open the keyring is refused, and the service goes on with the one that does.
+      await expect(bench.server.reloadRootKeys([next])).rejects.toMatchObject({ code: "ERR_KBS_ROOT_KEY_UNUSABLE" });
+      await bench.server.reloadRootKeys([next, former]);
+      expect(await bench.admin.system.rotateRootKey()).toEqual({ root: next.id, rewrapped: 1 });
+      expect(await bench.admin.system.rotateRootKey()).toEqual({ root: next.id, rewrapped: 0 });
+      await bench.server.reloadRootKeys([next]);
+      await expect(Keyring.open(store, [former])).rejects.toMatchObject({ code: "ERR_KBS_ROOT_KEY_UNUSABLE" });
+      const before = guests.served;
+      await expect.poll(() => guests.served).toBeGreaterThan(before + 1);
+      former = next;
+    }
+    guests.stop = true;
+    await serving;
+    await bench.close();
+    const again = await startBench({ store, rootKeys: [fromFile] });
     expect(await again.guest.fetchResource("kbs:///a/b/hsm")).toEqual(key);
     await again.close();
   });

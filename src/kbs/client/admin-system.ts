@@ -39,6 +39,8 @@ export interface KbsAdminSystem {
   /** Mode, store, key-encryption keys, signing keys, audit head. */
   describe(options?: CallOptions): Promise<Readonly<Record<string, unknown>>>;
   rotateEncryptionKey(options?: CallOptions): Promise<{ readonly resealed: number; readonly dropped: number }>;
+  /** Wraps the key-encryption keys under the first root key of the service's configuration. */
+  rotateRootKey(options?: CallOptions): Promise<{ readonly root: string; readonly rewrapped: number }>;
   reseal(options?: CallOptions): Promise<{ readonly resealed: number; readonly dropped: number }>;
   /** A new signing key; attestation tokens, and former keys kept, unless told. `token` replaces the caller's own when that was revoked too. */
   rotateSigningKey(
@@ -98,6 +100,13 @@ export function adminSystem(call: AdminCall): KbsAdminSystem {
       return answer;
     },
     rotateEncryptionKey: (options = {}) => counts("/api/v1/system/rotate-encryption-key", "rotate the key-encryption key", options),
+    rotateRootKey: async (options = {}) => {
+      const request = { method: "POST", path: "/api/v1/system/rotate-root-key", json: {}, ...options } as const;
+      const answer = await call.json(request, "wrap its keys under another root key");
+      const [root, rewrapped] = [memberAt(answer, "root"), memberAt(answer, "rewrapped")];
+      if (typeof root !== "string" || typeof rewrapped !== "number") throw malformedAnswer("rewrapped");
+      return { root, rewrapped };
+    },
     reseal: (options = {}) => counts("/api/v1/system/reseal", "seal its records again", options),
     rotateSigningKey: async ({ purpose, former, ...options } = {}) => {
       const json = { ...(purpose === undefined ? {} : { purpose }), ...(former === undefined ? {} : { former }) };

@@ -49,14 +49,14 @@ export async function openKbsConfig(config: KbsConfig, surroundings: ConfigSurro
   const roles = { ...builtInRoles, ...config.roles };
   const tls = await readTls(config);
   const adminVerifiers = await Promise.all(config.issuers.map(async (issuer) => jwtIssuer({ ...(await issuerOf(issuer)), roles })));
-  const [first, ...rest] = await Promise.all(config.rootKeys.map((key) => openRootKey(key, surroundings)));
+  const rootKeys = await openRootKeys(config, surroundings);
   const store = await openStore(config.store, surroundings);
   return {
     listen: config.listen,
     mode: config.mode,
     store,
     sources: config.sources.map(mountedFolder),
-    ...(first === undefined ? {} : { rootKeys: [first, ...rest] }),
+    ...(rootKeys === undefined ? {} : { rootKeys }),
     ...(tls === undefined ? {} : { tls }),
     roles: config.roles,
     adminVerifiers,
@@ -143,6 +143,15 @@ async function openStore(store: StoreConfig, surroundings: ConfigSurroundings): 
       });
     }
   }
+}
+
+/** The root keys that a configuration names, the one that wraps first. */
+export async function openRootKeys(
+  config: Pick<KbsConfig, "rootKeys">,
+  surroundings: ConfigSurroundings,
+): Promise<readonly [RootKey, ...RootKey[]] | undefined> {
+  const [first, ...rest] = await Promise.all(config.rootKeys.map((key) => openRootKey(key, surroundings)));
+  return first === undefined ? undefined : [first, ...rest];
 }
 
 async function openRootKey(key: RootKeyConfig, surroundings: ConfigSurroundings): Promise<RootKey> {

@@ -42,7 +42,7 @@ export interface EncryptionKeyInfo {
  */
 export class Keyring {
   readonly #store: SecretStore;
-  readonly #roots: readonly [RootKey, ...RootKey[]];
+  #roots: readonly [RootKey, ...RootKey[]];
   #document: KeyringDocument;
   #keys: ReadonlyMap<string, EncryptionKey>;
   readonly #derived = new Map<string, readonly EncryptionKey[]>();
@@ -125,6 +125,23 @@ export class Keyring {
     });
   }
 
+  /**
+   * Goes on with other roots, which must open what is there: to rotate a root while the service runs. Throws
+   * `ERR_KBS_ROOT_KEY_UNUSABLE` and keeps the former ones when they do not.
+   */
+  async useRoots(roots: readonly [RootKey, ...RootKey[]]): Promise<void> {
+    const former = this.#roots;
+    this.#roots = roots;
+    try {
+      await this.reload();
+    } catch (cause) {
+      this.#roots = former;
+      await closeRoots(roots, former);
+      throw cause;
+    }
+    await closeRoots(former, roots);
+  }
+
   /** Wraps every key under the first root; afterwards the other roots are not needed. Answers how many were rewrapped. */
   async rewrapUnderFirstRoot(): Promise<number> {
     let count = 0;
@@ -178,6 +195,10 @@ export class Keyring {
     }
     return key;
   }
+}
+
+async function closeRoots(roots: readonly RootKey[], kept: readonly RootKey[]): Promise<void> {
+  for (const root of roots) if (!kept.includes(root)) await root.close?.();
 }
 
 async function wrapNewKey(root: RootKey): Promise<WrappedKey> {

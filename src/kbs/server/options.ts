@@ -85,6 +85,8 @@ export interface KbsServer {
   }): string;
   /** New certificates, for connections from now on. */
   reloadTls(tls: TlsMaterial): void;
+  /** Opens the keyring with other root keys from now on; throws `ERR_KBS_ROOT_KEY_UNUSABLE` and keeps the former ones when they do not open it. */
+  reloadRootKeys(rootKeys: readonly [RootKey, ...RootKey[]]): Promise<void>;
   /** The metrics as Prometheus reads them. */
   metricsText(): string;
   /** Ends requests under way (at most `graceMs`, 10 s unless told), then closes the store. */

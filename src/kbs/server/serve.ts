@@ -84,6 +84,7 @@ export async function serveKbs(options: KbsServerOptions): Promise<KbsServer> {
       http.reloadTls(tls);
       context.metrics.certificate(tls.certificate);
     },
+    reloadRootKeys: (rootKeys) => context.keyring.useRoots(rootKeys),
     metricsText: () => context.metrics.text(),
     close: async (closeOptions) => {
       clearInterval(reload);

@@ -33,6 +33,7 @@ export function systemRoutes(context: ServiceContext): readonly Route[] {
       name: "api-system",
       handle: (call) => rotateEncryptionKey(context, call),
     },
+    { method: "POST", pattern: "/api/v1/system/rotate-root-key", name: "api-system", handle: (call) => rotateRootKey(context, call) },
     { method: "POST", pattern: "/api/v1/system/reseal", name: "api-system", handle: (call) => reseal(context, call) },
     { method: "POST", pattern: "/api/v1/system/rotate-signing-key", name: "api-system", handle: (call) => rotateSigningKey(context, call) },
   ];
@@ -140,6 +141,19 @@ async function rotateEncryptionKey(context: ServiceContext, call: Call): Promise
       const added = await context.keyring.addKey();
       note.reasons = [`new key ${added.id}`];
       return resealAll(context, note);
+    }),
+  );
+}
+
+/** Wraps the key-encryption keys under the first of the configured root keys; the others open nothing any more afterwards. */
+async function rotateRootKey(context: ServiceContext, call: Call): Promise<Reply> {
+  const subject = { action: "system.rotate-root-key", right: "system:manage", path: "" } as const;
+  return change(context, call, subject, (_identity, note) =>
+    Promise.resolve(async () => {
+      const rewrapped = await context.keyring.rewrapUnderFirstRoot();
+      const root = context.keyring.list().find(({ active }) => active)?.root ?? "";
+      note.reasons = [`${rewrapped} keys wrapped under the root key ${root}`];
+      return jsonReply({ root, rewrapped });
     }),
   );
 }
