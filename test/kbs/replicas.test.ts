@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectKbsAdmin } from "../../src/kbs/index.ts";
 import { attest, attestBody, auth, newTestKey, raw } from "./harness.ts";
@@ -110,5 +111,39 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
       headers: { authorization: `Bearer ${right.adminToken}` },
     });
     expect(back.status).toBe(200);
+  });
+
+  it("lose nothing that was acknowledged when the database goes away under load, and refuse the rest with 503", async () => {
+    const acknowledged = new Set<string>();
+    const statuses = new Set<number>();
+    const state = { stop: false };
+    const writer = async (number: number): Promise<void> => {
+      for (let i = 0; !state.stop; i += 1) {
+        const path = `outage/w${number}/k${i}`;
+        const target = replicas[i % 2] ?? replicas[0];
+        const headers = { authorization: `Bearer ${replicas[1].adminToken}` };
+        const { status } = await raw(`${target.url}/kbs/v0/resource/${path}`, { method: "POST", body: path, headers });
+        statuses.add(status);
+        if (status === 200) acknowledged.add(path);
+      }
+    };
+    const writing = Promise.all([1, 2, 3, 4].map(writer));
+    for (let round = 0; round < 3; round += 1) {
+      const before = acknowledged.size;
+      await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(before + 10);
+      await wait(Math.random() * 30);
+      await postgres.kill();
+      await postgres.start();
+    }
+    const before = acknowledged.size;
+    await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(before);
+    state.stop = true;
+    await writing;
+    expect(statuses).toContain(503);
+    // A quick machine asks more often than a token may.
+    expect([200, 429, 503]).toEqual(expect.arrayContaining([...statuses]));
+    const admin = connectKbsAdmin({ url: replicas[1].url, token: replicas[1].adminToken });
+    for (const path of acknowledged) expect((await admin.getResource(`kbs:///${path}`)).toString()).toBe(path);
+    await admin.close();
   });
 });

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openDirectoryStore, openKubernetesStore, openMemoryStore, openVaultStore, type SecretStore } from "../../src/kbs/index.ts";
@@ -201,15 +202,21 @@ describe("a directory store", () => {
 
   it("holds every acknowledged write, whole, when its process is killed at any moment", async () => {
     const path = join(folder, "killed");
-    for (let round = 0; round < 3; round += 1) {
+    for (let round = 0; round < 10; round += 1) {
       const child = startWriter(path);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
       let acknowledged = "";
-      child.stdout?.on("data", (chunk: Buffer) => {
-        acknowledged += chunk.toString();
-        // Whatever it is doing then: the number differs from round to round.
-        if (acknowledged.split("\n").length > 5 + round * 7) child.kill("SIGKILL");
+      const begun = new Promise<void>((resolve) => {
+        child.stdout?.on("data", (chunk: Buffer) => {
+          acknowledged += chunk.toString();
+          if (acknowledged.split("\n").length > 5) resolve();
+        });
       });
-      await new Promise((resolve) => child.once("exit", resolve));
+      await begun;
+      // Whatever it is doing then: a write takes some milliseconds, and the moment is drawn anew in each round.
+      await wait(Math.random() * 25);
+      child.kill("SIGKILL");
+      await ended;
       const store = await openDirectoryStore(path);
       const last = new Map<string, number>();
       for (const line of acknowledged.split("\n").slice(0, -1)) {
