@@ -213,6 +213,19 @@ describe("a production service and its operator", () => {
     expect(former).toMatchObject({ status: 7, stderr: expect.stringContaining("ERR_KBS_ROOT_KEY_UNUSABLE") as unknown });
   });
 
+  it("says everything that is wrong with a configuration, and what a good one is", async () => {
+    await writeFile(join(folder, "bad.toml"), 'mode = "prodction"\n[listen]\nport = "x"\n[store]\nkind = "directory"\n');
+    const bad = await ociseal(["kbs", "config", "check", "bad.toml", "--json"], { cwd: folder });
+    const { valid, problems } = JSON.parse(bad.stdout) as { valid: boolean; problems: { path: string }[] };
+    expect([bad.status, valid]).toEqual([2, false]);
+    expect(problems.map(({ path }) => path)).toEqual(expect.arrayContaining(["mode", "listen.port", "store.path"]));
+    await writeFile(join(folder, "good.toml"), '[store]\nkind = "memory"\n');
+    expect(await ociseal(["kbs", "config", "check", "good.toml"], { cwd: folder })).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining("valid configuration") as unknown,
+    });
+  });
+
   it("takes over what a Trustee folder holds", async () => {
     const resource = join(folder, "trustee/repository/default/key");
     await mkdir(resource, { recursive: true });
@@ -226,6 +239,11 @@ describe("a production service and its operator", () => {
     const lines = (await ok("audit", "export")).trim().split("\n");
     expect(lines.length).toBeGreaterThan(5);
     expect(lines.map((line) => (JSON.parse(line) as { seq: number }).seq)).toEqual(lines.map((_, i) => i + 1));
+    const tail = await admin("audit", "tail", "-n", "3", "--json");
+    const { records } = JSON.parse(tail.stdout) as { records: { seq: number; hash: string }[] };
+    expect(records.length).toBe(3);
+    expect(records.map(({ seq }) => seq)).toEqual([1, 2, 3].map((n) => (records[0]?.seq ?? 0) + n - 1));
+    expect(await ok("audit", "tail", "-n", "1")).toMatch(/^\d+ \S+ (?:allow|deny|intent) \S+/);
     expect(await readFile(join(folder, "token"), "utf8")).not.toBe("");
     expect(lines.join("\n")).not.toContain((await readFile(join(folder, "token"), "utf8")).trim());
   });

@@ -81,6 +81,8 @@ describe("tokens of issuers", () => {
 
   const put = (url: string, token: string, path = "ci/image-key/x") =>
     raw(`${url}/kbs/v0/resource/${path}`, { method: "POST", body: "x".repeat(32), headers: { authorization: `Bearer ${token}` } });
+  const statusFor = async (url: string, claims: Record<string, unknown>) =>
+    (await put(url, await new SignJWT(claims).setProtectedHeader({ alg: "ES256" }).sign(p256.privateKey))).status;
   const keys = { kind: "pem" as const, pems: [pem(ed25519.publicKey), pem(p256.publicKey), pem(rsa.publicKey)] };
 
   it("are accepted with EdDSA, ES256, RS256 and PS256, by the key that fits", async () => {
@@ -109,8 +111,12 @@ describe("tokens of issuers", () => {
 
   it("may be a minute late, not more", async () => {
     const url = await open({ name: "static", keys });
-    expect((await put(url, await sign(p256.privateKey, "ES256", { role: "admin" }, -55))).status).toBe(200);
-    expect((await put(url, await sign(p256.privateKey, "ES256", { role: "admin" }, -65))).status).toBe(401);
+    const at = Math.floor(Date.now() / 1000);
+    if (bench !== undefined) bench.clock.now = new Date(at * 1000);
+    const late = (seconds: number) => statusFor(url, { role: "admin", exp: at - seconds });
+    expect([await late(59), await late(61)]).toEqual([200, 401]);
+    const early = (seconds: number) => statusFor(url, { role: "admin", exp: at + 600, nbf: at + seconds });
+    expect([await early(59), await early(61)]).toEqual([200, 401]);
   });
 
   it("have no rights without a role, and those of each role in a list", async () => {
@@ -163,6 +169,27 @@ describe("tokens of issuers", () => {
     ]) {
       expect((await put(url, await sign(rsa.privateKey, "RS256", wrong))).status).toBe(403);
     }
+  });
+
+  it("of GitLab get roles by their claims, protected references alone", async () => {
+    const url = await open({
+      name: "gitlab",
+      keys,
+      issuer: "https://gitlab.com",
+      audience: "kbs",
+      rules: [{ claims: { project_path: "group/app", ref_protected: "true" }, roles: ["publisher"] }],
+    });
+    const claims = {
+      iss: "https://gitlab.com",
+      aud: "kbs",
+      sub: "project_path:group/app:ref_type:branch:ref:main",
+      project_path: "group/app",
+    };
+    const status = async (more: Record<string, unknown>) =>
+      (await put(url, await sign(rsa.privateKey, "RS256", { ...claims, ...more }), `ci/image-key/${Math.random()}`)).status;
+    expect([await status({ ref_protected: "true" }), await status({ ref_protected: "false" }), await status({})]).toEqual([200, 403, 403]);
+    expect(await status({ ref_protected: "true", project_path: "group/app/fork" })).toBe(403);
+    expect(await status({ ref_protected: "true", aud: "https://gitlab.com" })).toBe(401);
   });
 
   it("with Trustee's endpoint rules may use those endpoints, by method where that is said", async () => {
@@ -278,6 +305,16 @@ describe("a real OpenID provider", () => {
     const headers = { authorization: `Bearer ${await token()}` };
     expect((await raw(`${bench.server.url}/kbs/v0/resource/ci/image-key/a`, { method: "POST", body: "x", headers })).status).toBe(200);
     expect((await raw(`${bench.server.url}/kbs/v0/resource/prod/image-key/a`, { method: "POST", body: "x", headers })).status).toBe(403);
+  });
+
+  it("gives tokens to others, too, which are good for nothing here", async () => {
+    const other = await startBench({
+      adminVerifiers: [jwtIssuer({ name: "oidc", keys: { kind: "discovery" }, issuer, audience: "another", roleClaim: "groups", roles })],
+    });
+    const headers = { authorization: `Bearer ${await token()}` };
+    const answer = await raw(`${other.server.url}/kbs/v0/resource/ci/image-key/a`, { method: "POST", body: "x", headers });
+    expect([answer.status, answer.json["code"]]).toEqual([401, "admin-token-invalid"]);
+    await other.close();
   });
 
   it("may rotate its keys", async () => {

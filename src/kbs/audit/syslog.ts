@@ -15,7 +15,7 @@ export function syslogShipper(target: { readonly host: string; readonly port: nu
   socket.unref();
   socket.on("error", () => undefined);
   return (record) => {
-    const priority = facility * 8 + (record.decision === "allow" ? notice : warning);
+    const priority = facility * 8 + (record.decision === "deny" || record.decision === "error" ? warning : notice);
     const message = `<${priority}>1 ${record.time} - ociseal-kbs - ${record.action} - \ufeff${JSON.stringify(record)}`;
     socket.send(Buffer.from(message, "utf8"), target.port, target.host, () => undefined);
   };
