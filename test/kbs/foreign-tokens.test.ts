@@ -1,7 +1,8 @@
-import { generateKeyPairSync } from "node:crypto";
-import { exportJWK, SignJWT } from "jose";
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { exportJWK, SignJWT, type JWTHeaderParameters } from "jose";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cocoAttestationService } from "../../src/kbs/index.ts";
+import { teeKeyIn } from "../../src/kbs/tokens/attestation-tokens.ts";
 import { primaryReportData } from "../../src/kbs/protocol/runtime-data.ts";
 import { startFakeAttestationService } from "./fakes.ts";
 import { attest, attestBody, auth, newTestKey, raw, startBench, type Bench, type RawAnswer, type TestKey } from "./harness.ts";
@@ -65,6 +66,25 @@ async function attestAs(tee: string, guest = newTestKey()): Promise<RawAnswer> {
 }
 
 const fetchWith = (bearer: string) => raw(`${bench.server.url}/kbs/v0/resource/a/b/c`, { headers: { authorization: `Bearer ${bearer}` } });
+
+describe("the key of a guest in a token's claims", () => {
+  const [first, second] = [newTestKey().public, newTestKey().public];
+  const places: readonly [string, (key: unknown) => Record<string, unknown>][] = [
+    ["Intel Trust Authority's runtime data", (found) => ({ tdx: { attester_runtime_data: { "tee-pubkey": found } } })],
+    ["Intel Trust Authority's user data", (found) => ({ tdx: { attester_user_data: { "tee-pubkey": found } } })],
+    ["a simple token", (found) => ({ customized_claims: { runtime_data: { "tee-pubkey": found } } })],
+    ["an EAR token", (found) => submods({ runtime_data_claims: { "tee-pubkey": found } })],
+    ["the claims themselves", (found) => ({ "tee-pubkey": found })],
+  ];
+  it.each(places)("is found in %s, before all places after it", (_what, claimsWith) => {
+    const index = places.findIndex(([, place]) => place === claimsWith);
+    const later = places.slice(index + 1).map(([, place]) => place({ ...second }));
+    // Two places of one member are merged, as in a token that has both.
+    const tdx = Object.assign({}, ...later.map(({ tdx: found }) => found), claimsWith({ ...first })["tdx"]) as object;
+    expect(teeKeyIn({ ...Object.assign({}, ...later), ...claimsWith({ ...first }), tdx })).toEqual(first);
+    expect(() => teeKeyIn(claimsWith("no key"))).toThrow(expect.objectContaining({ code: "ERR_KBS_ATTESTATION_REFUSED" }));
+  });
+});
 
 describe("a CoCo attestation service behind ours", () => {
   it("judges the evidence; its token opens resources", async () => {
@@ -134,6 +154,37 @@ describe("a CoCo attestation service behind ours", () => {
     expect(await fetchWith(await token(submods(good(foreign))))).toMatchObject({ status: 401, json: { code: "token-invalid" } });
     const { json } = await auth(bench.server.url, "0.4.0", "snp");
     expect((await fetchWith(await token(submods(good({ ...foreign, nonce: String(json["nonce"]) }))))).status).toBe(200);
+  });
+
+  it("is known by the key that its key set names, whatever a token's header brings along", async () => {
+    const stranger = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const [ours, theirs] = await Promise.all([exportJWK(key.publicKey), exportJWK(stranger.publicKey)]);
+    const reversed = Object.fromEntries(Object.entries(ours).reverse());
+    const { json } = await auth(bench.server.url, "0.4.0", "snp");
+    const asked = { nonce: String(json["nonce"]), "tee-pubkey": { ...newTestKey().public }, "additional-evidence": "" };
+    const claims = submods(good(asked));
+    const status = async (header: JWTHeaderParameters, signer: KeyObject | Uint8Array): Promise<number> => {
+      const bearer = await new SignJWT(claims).setProtectedHeader(header).setExpirationTime("5m").sign(signer);
+      return (await fetchWith(bearer)).status;
+    };
+    // The order of the header's members and of its key's is nobody's business; a key or certificate in it counts for nothing.
+    expect(await status({ alg: "ES256", kid: "as-1", typ: "JWT" }, key.privateKey)).toBe(200);
+    expect(await status({ kid: "as-1", jwk: reversed, typ: "JWT", alg: "ES256" }, key.privateKey)).toBe(200);
+    expect(await status({ alg: "ES256", kid: "as-1", x5c: ["AAAA"], jwk: theirs }, key.privateKey)).toBe(200);
+    expect(await status({ alg: "ES256", kid: "as-1", jwk: theirs }, stranger.privateKey)).toBe(401);
+    expect(await status({ alg: "ES256", jwk: theirs }, stranger.privateKey)).toBe(401);
+    expect(await status({ alg: "ES256", kid: "as-2", jwk: theirs }, stranger.privateKey)).toBe(401);
+    expect(await status({ alg: "ES256", kid: "as-2" }, key.privateKey)).toBe(401);
+    expect(await status({ alg: "HS256", kid: "as-1" }, Buffer.from(JSON.stringify(ours)))).toBe(401);
+  });
+
+  it("opens nothing for a key that is no point of its curve", async () => {
+    const { json } = await auth(bench.server.url, "0.4.0", "snp");
+    const off = { ...newTestKey().public, y: "A".repeat(43) };
+    const answer = await fetchWith(
+      await token(submods(good({ nonce: String(json["nonce"]), "tee-pubkey": off, "additional-evidence": "" }))),
+    );
+    expect([answer.status, answer.json["code"]], answer.text).toEqual([401, "evidence-refused"]);
   });
 
   it("of former versions writes simple tokens, which are bound the same way", async () => {

@@ -46,7 +46,7 @@ const wrappedCekSize = 40;
  *
  * The protected header is built by hand: real guests parse it and serialise it again for the additional data, some with
  * sorted members. Only `alg`, `enc`, then the rest in alphabetical order, nested members too, compact, survives that in
- * every build. Source: kbs-types, `ProtectedHeader::generate_aad`; RFC 7518 sections 4.3, 4.6, 5.3.
+ * every build. Throws `ERR_KBS_EVIDENCE_INVALID`. Source: kbs-types, `ProtectedHeader::generate_aad`; RFC 7518 sections 4.3, 4.6, 5.3.
  */
 export function sealResponse(plaintext: Uint8Array, recipient: TeePublicKey, randomness?: SealRandomness): ResponseJwe {
   const cek = randomness?.cek ?? freshBytes(32);
@@ -84,7 +84,7 @@ function wrapToEc(cek: Buffer, recipient: TeePublicKey & { kty: "EC" }, scalar: 
   const ephemeral = ephemeralOn(openssl);
   if (scalar !== undefined) ephemeral.setPrivateKey(scalar);
   const point = scalar === undefined ? ephemeral.generateKeys() : ephemeral.getPublicKey();
-  const kek = deriveKek(ephemeral.computeSecret(pointOf(recipient)));
+  const kek = deriveKek(usable(() => ephemeral.computeSecret(pointOf(recipient))));
   const x = encodeBase64Url(point.subarray(1, 1 + size));
   const y = encodeBase64Url(point.subarray(1 + size));
   const header = `{"alg":"${ecdhAlgorithm}","enc":"A256GCM","epk":{"crv":"${recipient.crv}","kty":"EC","x":"${x}","y":"${y}"}}`;
@@ -94,8 +94,17 @@ function wrapToEc(cek: Buffer, recipient: TeePublicKey & { kty: "EC" }, scalar: 
 
 function wrapToRsa(cek: Buffer, recipient: TeePublicKey & { kty: "RSA" }) {
   const key = importTeePublicKey(recipient);
-  const encryptedKey = publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, cek);
+  const encryptedKey = usable(() => publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, cek));
   return { header: `{"alg":"RSA-OAEP-256","enc":"A256GCM"}`, encryptedKey };
+}
+
+/** Keys of our own tokens were checked before; one in another service's token may be no point of its curve. */
+function usable<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw new KbsError("ERR_KBS_EVIDENCE_INVALID", { message: "nothing can be sealed to the tee-pubkey", cause });
+  }
 }
 
 const kdfRound = u32(1);
