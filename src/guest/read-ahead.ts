@@ -5,13 +5,13 @@ import type { CallOptions, ContentReader } from "../store/index.ts";
 export interface ReadAheadSettings {
   /** Bytes of one request; larger layers are fetched in ranges of this size, several at once. 8 MiB unless told. */
   readonly segmentBytes?: number | undefined;
-  /** Bytes that may be in flight or wait to be read, over all layers. 32 MiB unless told. */
+  /** Bytes that may be in flight or wait to be read, over all layers. 16 MiB unless told. */
   readonly windowBytes?: number | undefined;
   /** Requests at once. 6 unless told. */
   readonly requests?: number | undefined;
 }
 
-const defaults = { segmentBytes: 8 * 1024 ** 2, windowBytes: 24 * 1024 ** 2, requests: 6 } as const;
+const defaults = { segmentBytes: 8 * 1024 ** 2, windowBytes: 16 * 1024 ** 2, requests: 6 } as const;
 
 interface Segment {
   readonly layer: Descriptor;
