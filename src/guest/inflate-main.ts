@@ -2,7 +2,7 @@
 import { parentPort } from "node:worker_threads";
 import { newHasher } from "../bytes/index.ts";
 import { minorCollector } from "../cipher/index.ts";
-import { ToolError, describeCause } from "../errors/index.ts";
+import { InternalError, ToolError, describeCause } from "../errors/index.ts";
 import { decompress } from "./decompress.ts";
 import type { InflateReply, InflateRequest, Load } from "./inflate-messages.ts";
 import { WaitingList } from "./waiting-list.ts";
@@ -57,5 +57,9 @@ parentPort?.on("message", (request: InflateRequest) => {
       return inputs.add(undefined);
     case "room":
       return rooms.add(request.memory);
+    case "stop":
+      inputs.fail(new InternalError({ message: "a layer was given up" }));
+      rooms.fail(new InternalError({ message: "a layer was given up" }));
+      parentPort?.close();
   }
 });

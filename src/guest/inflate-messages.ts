@@ -19,7 +19,9 @@ export type InflateRequest =
   | { readonly kind: "input"; readonly input: Load }
   | { readonly kind: "end" }
   /** Memory for output. */
-  | { readonly kind: "room"; readonly memory: ArrayBuffer };
+  | { readonly kind: "room"; readonly memory: ArrayBuffer }
+  /** Nothing more is wanted: the thread ends when what it does has ended. */
+  | { readonly kind: "stop" };
 
 /** What it answers. */
 export type InflateReply =

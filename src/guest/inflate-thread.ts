@@ -12,6 +12,8 @@ const outputSize = 1 << 20;
 const outputs = 4;
 /** Inputs that may be under way: of a cipher's pieces two MiB. */
 const maxInputs = 4;
+/** What the thread is at takes milliseconds; nobody waits for one that hangs. */
+const maxStopMs = 10_000;
 
 export interface InflateJob {
   readonly compression: Compression;
@@ -72,10 +74,17 @@ export class InflateThread {
     }
   }
 
+  /** Ends the thread once it has ended what it is at: one that is stopped while zlib works for it can take the process along. */
   async close(): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
-    await worker?.terminate();
+    if (worker === undefined) return;
+    worker.ref();
+    const exited = new Promise((resolve) => worker.once("exit", resolve));
+    const late = setTimeout(() => void worker.terminate(), maxStopMs);
+    post(worker, { kind: "stop" });
+    await exited;
+    clearTimeout(late);
   }
 
   async #feed(worker: Worker, { stream, progress }: InflateJob, free: WaitingList<void>): Promise<void> {
