@@ -9,6 +9,8 @@ import { openDirectoryStore, openKubernetesStore, openMemoryStore, openVaultStor
 import { openPostgresStore } from "../../src/kbs/stores/postgres-store.ts";
 import { startFakeKubernetes, startFakeVault, type Fake, type FakeVault } from "./fakes.ts";
 import { missingKubernetes, startKubernetes, type TestKubernetes } from "../kubernetes.ts";
+import { missingVault, startVault, type TestVault } from "../vault.ts";
+import { caCertificate } from "../registry/test-certificates.ts";
 import { missingPostgres, startPostgres, type TestPostgres } from "./postgres.ts";
 
 let folder: string;
@@ -16,6 +18,7 @@ let postgres: TestPostgres | undefined;
 let vault: FakeVault;
 let kubernetes: Fake;
 let cluster: TestKubernetes | undefined;
+let realVault: TestVault | undefined;
 let serial = 0;
 const children: ChildProcess[] = [];
 
@@ -25,6 +28,7 @@ beforeAll(async () => {
   kubernetes = await startFakeKubernetes(() => "service-account");
   await writeFile(join(folder, "token"), "service-account\n");
   postgres = missingPostgres() ? undefined : await startPostgres();
+  realVault = missingVault() ? undefined : await startVault();
   cluster = missingKubernetes() ? undefined : await startKubernetes();
   await cluster?.call("POST", "/api/v1/namespaces", { metadata: { name: "kbs" } });
 });
@@ -33,6 +37,7 @@ afterAll(async () => {
   for (const child of children) child.kill("SIGKILL");
   await postgres?.stop();
   await cluster?.stop();
+  await realVault?.stop();
   await vault.close();
   await kubernetes.close();
   await rm(folder, { recursive: true });
@@ -45,6 +50,15 @@ const kinds: readonly { readonly name: string; readonly skip: boolean; open: () 
     name: "Vault (imitated)",
     skip: false,
     open: () => Promise.resolve(openVaultStore({ url: vault.url, login: { kind: "token", token: "root" }, folder: `f${(serial += 1)}` })),
+  },
+  {
+    name: "Vault (a real server)",
+    skip: missingVault(),
+    open: () => {
+      const { url = "", rootToken = "" } = realVault ?? {};
+      const login = { kind: "token", token: rootToken } as const;
+      return Promise.resolve(openVaultStore({ url, login, authorities: caCertificate, folder: `f${(serial += 1)}` }));
+    },
   },
   {
     name: "Kubernetes (imitated)",
