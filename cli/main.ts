@@ -1,3 +1,4 @@
+import { smallYoungGeneration, tuneCollector } from "./collector.ts";
 import { readVersion } from "./version.ts";
 
 /** The process's entry. What says no more than the version does not load the command line for it. */
@@ -7,6 +8,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.stdout.write(`${readVersion()}\n`);
     return;
   }
+  tuneCollector(smallYoungGeneration);
   const { run } = await import("./run.ts");
   await run(argv);
 }

@@ -50,9 +50,7 @@ async function withThread(starter: string, module: string): Promise<Plugin> {
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 const entry = join(folder, "entry.mjs");
-// As bin/ociseal.js does, and for the same reason: the young generation stays small.
-const flags = `process.getBuiltinModule("node:v8").setFlagsFromString("--semi-space-growth-factor=1");`;
-writeFileSync(entry, `import { main } from ${JSON.stringify(join(root, "dist/cli/main.js"))};\n${flags}\nmain(process.argv.slice(2));\n`);
+writeFileSync(entry, `import { main } from ${JSON.stringify(join(root, "dist/cli/main.js"))};\nmain(process.argv.slice(2));\n`);
 const code = await bundle(entry, "cjs", [
   withConsolePage(root),
   undiciDispatchers(root),

@@ -1,6 +1,5 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { setFlagsFromString } from "node:v8";
 import {
   hardwareVerifier,
   loadCollateral,
@@ -25,6 +24,7 @@ import {
   type EvidenceVerifier,
 } from "../../src/kbs/index.ts";
 import { policyEngines } from "../policy-engines.ts";
+import { tuneCollector } from "../collector.ts";
 import type { Action } from "../command.ts";
 import { usage } from "../errors.ts";
 import { readSmallFile, writeWholeFile } from "../files.ts";
@@ -51,11 +51,11 @@ const firstTokenSeconds = 24 * 3600;
  * dead lie about before it marks the heap, and the process grows for a quarter of an hour of work; marking more often costs
  * less than can be measured.
  */
-const collectorFlags = "--heap-growing-percent=60";
+const collectorFlags = ["--heap-growing-percent=60"];
 
 /** Serves until interrupted; being interrupted is the normal end. */
 export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
-  setFlagsFromString(collectorFlags);
+  tuneCollector(collectorFlags);
   const settings = options.config === undefined ? await plainSettings(options) : await configuredSettings(shell, options.config, options);
   requireSafeAddress(settings);
   const server = await serveKbs({

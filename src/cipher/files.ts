@@ -4,10 +4,10 @@ import type { ByteStream, ContentAddress, Digest, DigestAlgorithm } from "../byt
 import type { LayerDecryption } from "./decryption.ts";
 import { hashedByRunner, type LayerEncryption } from "./encryption.ts";
 import { fileSource, intoFile } from "./piece-files.ts";
-import { pump, type PumpResult } from "./piece-pump.ts";
+import { pump, type PumpRequest, type PumpResult } from "./piece-pump.ts";
 import { StreamSink, type PieceSink } from "./piece-sink.ts";
 import { streamSource, type PieceSource } from "./piece-source.ts";
-import { localRunner, type PieceRunner, type RunnerPlan } from "./runner.ts";
+import { localRunner } from "./runner.ts";
 import { threadsApart, threadsFor, type CipherThreads } from "./threads.ts";
 import { uncompressedHasher, type Compression } from "./uncompressed.ts";
 
@@ -187,10 +187,8 @@ function hashOf({ source, sourceAlgorithm = "sha256" }: LayerWorkRequest): Diges
   return "path" in source ? sourceAlgorithm : "by-source";
 }
 
-function runnerFor(
-  threads: CipherThreads | undefined,
-  size: number,
-): { readonly start: (plan: RunnerPlan) => PieceRunner; readonly depth: number } {
+function runnerFor(threads: CipherThreads | undefined, size: number): Pick<PumpRequest, "start" | "depth" | "writer"> {
   const chosen = threadsFor(threads, size);
-  return chosen === undefined ? { start: localRunner, depth: 2 } : { start: (plan) => chosen.start(plan), depth: 6 };
+  if (chosen === undefined) return { start: localRunner, depth: 2, writer: "here" };
+  return { start: (plan) => chosen.start(plan), depth: 6, writer: "either" };
 }

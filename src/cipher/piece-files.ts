@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import { describeCause } from "../errors/index.ts";
 import { CipherError } from "./errors.ts";
@@ -33,27 +33,47 @@ export function fileSource(path: string): PieceSource {
 
 /** A new file, for its owner alone; unlike other sinks it can be taken back. Throws `ERR_CIPHER_FILE`. */
 export function fileSink(path: string): PieceSink & { discard(): Promise<void> } {
-  const file = attempt("create", path, () => openSync(path, "wx", 0o600));
-  let at = 0;
-  let state: "open" | "closed" = "open";
-  const close = (): void => {
-    if (state === "open") closeSync(file);
-    state = "closed";
-  };
+  const file = openFile("create", path);
   return {
     output: "returned",
-    async write(bytes) {
+    path,
+    write: async (bytes, at) => file.write(bytes, at),
+    finish: async () => file.close(),
+    async discard() {
+      file.close();
+      await unlink(path);
+    },
+  };
+}
+
+/** Writes to a file at any position. */
+export interface FileWriter {
+  /** Throws `ERR_CIPHER_FILE`. */
+  write(bytes: Uint8Array, at: number): void;
+  /** May be called again. */
+  close(): void;
+}
+
+/** A file that is there. Throws `ERR_CIPHER_FILE`. */
+export function existingFile(path: string): FileWriter {
+  return openFile("open", path);
+}
+
+const openFlags = { create: constants.O_CREAT | constants.O_EXCL, open: constants.O_NOFOLLOW };
+
+function openFile(action: keyof typeof openFlags, path: string): FileWriter {
+  const file = attempt(action, path, () => openSync(path, constants.O_WRONLY | openFlags[action], 0o600));
+  let state: "open" | "closed" = "open";
+  return {
+    write(bytes, at) {
       for (let done = 0; done < bytes.length;) {
         const start = done;
-        const size = attempt("write", path, () => writeSync(file, bytes, start, bytes.length - start, at));
-        done += size;
-        at += size;
+        done += attempt("write", path, () => writeSync(file, bytes, start, bytes.length - start, at + start));
       }
     },
-    finish: async () => close(),
-    async discard() {
-      close();
-      await unlink(path);
+    close() {
+      if (state === "open") closeSync(file);
+      state = "closed";
     },
   };
 }

@@ -23,6 +23,8 @@ export interface PumpRequest {
   readonly depth: number;
   /** How the source is hashed, or that whoever made it does that and fails it at its end. */
   readonly sourceHash: DigestAlgorithm | "by-source";
+  /** Who writes to a sink that is a file: this thread, or whichever of the two has less to do. */
+  readonly writer: "here" | "either";
   /** Where the target is hashed: beside the cipher, or in this thread where the runner's has more to do than this one. */
   readonly targetHash: "runner" | "here";
   /** SHA-256 when not given. */
@@ -73,17 +75,18 @@ class Pump {
   }
 
   async run(): Promise<PumpResult> {
-    const { headerSize, sourceSize, plan, prefix, start, uncompress, source } = this.#request;
+    const { headerSize, sourceSize, plan, prefix, start, uncompress, source, sink, writer } = this.#request;
     const header = new Uint8Array(Math.min(headerSize, sourceSize));
     await this.#fill(header, 0);
     const chosen = plan(header);
     if (prefix.length > 0) {
       this.#hashOut?.update(prefix);
-      await this.#request.sink.write(prefix);
+      await this.#request.sink.write(prefix, 0);
       this.#written = prefix.length;
     }
     const hashOutput = { algorithm: this.#request.targetAlgorithm, prefix };
-    const runner = start({ ...chosen, uncompress, ...(this.#hashOut === undefined ? { hashOutput } : {}) });
+    const outputFile = writer === "here" || sink.path === undefined ? undefined : { path: sink.path, start: prefix.length };
+    const runner = start({ ...chosen, uncompress, outputFile, ...(this.#hashOut === undefined ? { hashOutput } : {}) });
     try {
       await this.#transform(runner, shapeOf(chosen));
       if ((await source.read(new Uint8Array(1))) > 0) throw wrongSize(this.#request.direction, sourceSize, sourceSize + 1);
@@ -130,20 +133,25 @@ class Pump {
     }
   }
 
-  async #take({ piece, written, results }: PieceResult, pieces: PiecePool): Promise<void> {
+  async #take({ piece, written, output: where, results }: PieceResult, pieces: PiecePool): Promise<void> {
     if (results !== undefined) this.#results = { ...this.#results, ...results };
     const output = new Uint8Array(piece.output, 0, written);
     this.#hashOut?.update(output);
+    const at = this.#written;
     this.#written += written;
-    const done = this.#write(piece, output, pieces);
+    if (where === "filed") {
+      pieces.give(piece);
+      return;
+    }
+    const done = this.#write(piece, output, at, pieces);
     done.catch((cause: unknown) => pieces.stop(cause));
     this.#lastWrite = done;
   }
 
   /** Writes behind what came before, and gives the piece back. */
-  async #write(piece: Piece, output: Uint8Array, pieces: PiecePool): Promise<void> {
+  async #write(piece: Piece, output: Uint8Array, at: number, pieces: PiecePool): Promise<void> {
     await this.#lastWrite;
-    await this.#request.sink.write(output);
+    await this.#request.sink.write(output, at);
     pieces.give(piece);
   }
 

@@ -5,8 +5,10 @@ import type { ByteStream } from "../bytes/index.ts";
 export interface PieceSink {
   /** Whether the memory of what was written may be used again, or belongs to whoever reads it from then on. */
   readonly output: "returned" | "kept";
-  /** Settles when more can be taken. One call at a time. */
-  write(bytes: Uint8Array): Promise<void>;
+  /** Of a file, where others may write what this sink is not given. */
+  readonly path?: string | undefined;
+  /** `at` is where the bytes stand in the whole. Settles when more can be taken. One call at a time. */
+  write(bytes: Uint8Array, at: number): Promise<void>;
   /** After the last write, when everything has held. */
   finish(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import { watchOutput, type OutputWatch } from "./output-watch.ts";
+import { existingFile } from "./piece-files.ts";
 import { buildTransform, type TransformPlan, type TransformResults } from "./plan.ts";
 
 /** Memory of one piece on its way: input, and room for the output. Whoever holds it may use it; it is handed over, not shared. */
@@ -18,12 +19,21 @@ export interface PieceResult {
   readonly piece: Piece;
   /** Bytes of output that count. */
   readonly written: number;
+  /** Whether they are in the plan's file already. */
+  readonly output: "filed" | "returned";
   /** After the last piece. */
   readonly results?: TransformResults | undefined;
 }
 
+/** A file that the caller has made; a runner writes to it those pieces that it has time for. */
+export interface OutputFile {
+  readonly path: string;
+  /** Bytes before the transform's output. */
+  readonly start: number;
+}
+
 /** What a runner does: a cipher's transform, and, beside it, what is computed of its output. */
-export type RunnerPlan = TransformPlan & OutputWatch;
+export type RunnerPlan = TransformPlan & OutputWatch & { readonly outputFile?: OutputFile | undefined };
 
 /** One transform at work, here or in another thread; requests are answered in their order. */
 export interface PieceRunner {
@@ -33,19 +43,38 @@ export interface PieceRunner {
 }
 
 /** What a runner's thread holds for one plan. */
-export type PieceWork = (request: PieceRequest) => Promise<PieceResult>;
+export interface PieceWork {
+  run(request: PieceRequest): Promise<PieceResult>;
+  close(): void;
+}
+
+/** Milliseconds without a piece to work on after which the caller's thread has more to do than the runner's. */
+const longWait = 0.1;
 
 /** Builds what a plan asks for; in whichever thread. */
 export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   const transform = await buildTransform(plan);
   const watcher = watchOutput(plan);
-  return async ({ piece, length, position }) => {
-    const input = new Uint8Array(piece.input, 0, length);
-    const output = new Uint8Array(piece.output);
-    const written = position === "inner" ? transform.transform(input, output) : transform.finish(input, output);
-    await watcher.update(output.subarray(0, written));
-    if (position === "inner") return { piece, written };
-    return { piece, written, results: { ...transform.results?.(), ...(await watcher.results()) } };
+  // Opened once more: whatever becomes of the caller's, this one never names another file.
+  const file = plan.outputFile === undefined ? undefined : existingFile(plan.outputFile.path);
+  let at = plan.outputFile?.start ?? 0;
+  let idleSince = performance.now();
+  return {
+    async run({ piece, length, position }) {
+      const waited = performance.now() - idleSince;
+      const input = new Uint8Array(piece.input, 0, length);
+      const room = new Uint8Array(piece.output);
+      const written = position === "inner" ? transform.transform(input, room) : transform.finish(input, room);
+      const bytes = room.subarray(0, written);
+      const output = file !== undefined && waited > longWait ? "filed" : "returned";
+      if (output === "filed") file?.write(bytes, at);
+      at += written;
+      await watcher.update(bytes);
+      const results = position === "inner" ? undefined : { ...transform.results?.(), ...(await watcher.results()) };
+      idleSince = performance.now();
+      return { piece, written, output, results };
+    },
+    close: () => file?.close(),
   };
 }
 
@@ -54,5 +83,10 @@ export function localRunner(plan: RunnerPlan): PieceRunner {
   const work = buildWork(plan);
   // Whoever asks for a piece sees the failure; nobody need have asked yet.
   work.catch(() => undefined);
-  return { run: async (request) => (await work)(request), close: () => undefined };
+  const close = (): void =>
+    void work.then(
+      (built) => built.close(),
+      () => undefined,
+    );
+  return { run: async (request) => (await work).run(request), close };
 }

@@ -9,6 +9,8 @@ import type { FileWork, ThreadReply, ThreadRequest } from "./thread-messages.ts"
 
 /** Work at hand. The queue makes answers come in the order of the requests; sessions do not wait for each other. */
 interface Session {
+  readonly built: Promise<PieceWork>;
+  /** Rejected after a failure. */
   work: Promise<PieceWork>;
   queue: Promise<void>;
 }
@@ -23,7 +25,7 @@ function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
 async function answer(session: Session, request: Extract<ThreadRequest, { kind: "piece" }>): Promise<ThreadReply> {
   try {
     const work = await session.work;
-    return { kind: "done", session: request.session, ...(await work(request)) };
+    return { kind: "done", session: request.session, ...(await work.run(request)) };
   } catch (cause) {
     // What follows a damaged piece must not be worked on as if it stood in its place.
     session.work = Promise.reject(cause);
@@ -48,6 +50,7 @@ async function workOnFile(session: number, work: FileWork): Promise<ThreadReply>
         plan: () => plan,
         start: localRunner,
         depth: 2,
+        writer: "here",
         targetHash: "runner",
         progress(size) {
           collect(size);
@@ -70,7 +73,7 @@ parentPort?.on("message", (request: ThreadRequest) => {
   if (request.kind === "start") {
     const work = buildWork(request.plan);
     work.catch(() => undefined);
-    sessions.set(request.session, { work, queue: Promise.resolve() });
+    sessions.set(request.session, { built: work, work, queue: Promise.resolve() });
     return;
   }
   if (request.kind === "file") {
@@ -82,6 +85,7 @@ parentPort?.on("message", (request: ThreadRequest) => {
   session.queue = session.queue.then(async () => {
     if (request.kind === "drop") {
       sessions.delete(request.session);
+      await session.built.then((work) => work.close()).catch(() => undefined);
       return;
     }
     const reply = await answer(session, request);

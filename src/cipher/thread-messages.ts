@@ -40,6 +40,7 @@ export type ThreadReply =
       readonly session: number;
       readonly piece: Piece;
       readonly written: number;
+      readonly output: "filed" | "returned";
       readonly results?: TransformResults | undefined;
     }
   | { readonly kind: "moved"; readonly session: number; readonly size: number }

@@ -93,14 +93,14 @@ export class CipherThreads {
     post(thread, { kind: "start", session, plan });
     let state: "open" | "closed" = "open";
     return {
-      run: ({ piece, length, position }) =>
+      run: (request) =>
         new Promise((resolve, reject) => {
           if (thread.failure !== undefined) {
             reject(thread.failure);
             return;
           }
           thread.waiting.get(session)?.push({ resolve, reject });
-          post(thread, { kind: "piece", session, piece, length, position }, [piece.input, piece.output]);
+          post(thread, { kind: "piece", session, ...request }, [request.piece.input, request.piece.output]);
         }),
       close() {
         if (state === "closed") return;
