@@ -24,7 +24,7 @@ import {
   verifyBackup,
 } from "../../src/kbs/index.ts";
 import { Keyring } from "../../src/kbs/keys/keyring.ts";
-import { startFakeVault } from "./fakes.ts";
+import { startFakeVault } from "./fake-vault.ts";
 import { startBench } from "./harness.ts";
 
 let folder: string;

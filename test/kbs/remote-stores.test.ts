@@ -2,9 +2,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openKubernetesStore, openVaultStore, vaultTransitRootKey } from "../../src/kbs/index.ts";
+import { openKubernetesStore, openMemoryStore, openVaultStore, vaultTransitRootKey } from "../../src/kbs/index.ts";
+import { Keyring } from "../../src/kbs/keys/keyring.ts";
 import { VaultSession } from "../../src/kbs/stores/vault-session.ts";
-import { startFakeKubernetes, startFakeVault, type FakeVault } from "./fakes.ts";
+import { type FakeVault, startFakeVault } from "./fake-vault.ts";
+import { startFakeKubernetes } from "./fakes.ts";
 
 let folder: string;
 let vault: FakeVault;
@@ -73,7 +75,9 @@ describe("a store in Vault's KV engine", () => {
     expect((await inside.read("a"))?.bytes.toString()).toBe("1");
     await inside.probe();
     const outside = openVaultStore({ url: vault.url, login: root, folder: "ns" });
-    expect(await outside.read("a")).toBeUndefined();
+    // Nothing of what it holds may look as if it were not there.
+    for (const act of [() => outside.read("a"), () => outside.list({ prefix: "", limit: 1 }), () => outside.probe()])
+      await expect(act()).rejects.toMatchObject({ code: "ERR_KBS_STORE_FAILED", hint: expect.stringContaining("in this namespace") });
     await expect(outside.write("a", bytes("1"), { kind: "absent" })).rejects.toMatchObject({ code: "ERR_KBS_STORE_FAILED" });
     vault.settings.namespace = undefined;
     await inside.close();
@@ -81,6 +85,58 @@ describe("a store in Vault's KV engine", () => {
   });
 
   it.each([
+    ["kv1", "not a KV engine of version 2"],
+    ["nothing", "is a KV engine mounted"],
+  ])("says what is wrong with a mount at %s, and takes no record for absent there", async (mount, hint) => {
+    const store = openVaultStore({ url: vault.url, login: root, mount, folder: "wrong" });
+    const refusal = { code: "ERR_KBS_STORE_FAILED", hint: expect.stringContaining(hint) };
+    await expect(store.write("a", bytes("1"), { kind: "any" })).rejects.toMatchObject(refusal);
+    await expect(store.read("a")).rejects.toMatchObject(refusal);
+    await store.close();
+  });
+
+  it("acknowledges nothing on a mount that will delete it", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "ends" });
+    vault.settings.deletesBySelf = true;
+    const refusal = { code: "ERR_KBS_STORE_FAILED", hint: expect.stringContaining("delete_version_after=0s") };
+    await expect(store.write("a", bytes("1"), { kind: "any" })).rejects.toMatchObject(refusal);
+    vault.settings.deletesBySelf = false;
+    await store.close();
+  });
+
+  it("names the rights that its token needs, and is not ready without them", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "rights" });
+    vault.settings.forbidden = true;
+    const refusal = { code: "ERR_KBS_STORE_FAILED", details: { status: 403 }, hint: expect.stringContaining("secret/metadata/rights/*") };
+    await expect(store.read("a")).rejects.toMatchObject(refusal);
+    await expect(store.probe()).rejects.toMatchObject(refusal);
+    vault.settings.forbidden = false;
+    await store.probe();
+    await store.close();
+  });
+
+  it.each(["1.8", "1.21"] as const)("waits for a good token when Vault %s does not take its own", async (version) => {
+    vault.settings.version = version;
+    const store = openVaultStore({ url: vault.url, login: { kind: "token", token: "ended" } });
+    const refusal = { code: "ERR_KBS_STORE_UNAVAILABLE", message: expect.stringContaining("our token") };
+    await expect(store.read("a")).rejects.toMatchObject(refusal);
+    await expect(store.probe()).rejects.toMatchObject(refusal);
+    vault.settings.version = "1.21";
+    await store.close();
+  });
+
+  it("waits for an engine that was just made", async () => {
+    const store = openVaultStore({ url: vault.url, login: root });
+    vault.settings.upgrading = true;
+    for (const act of [() => store.read("a"), () => store.write("a", bytes("1"), { kind: "any" })])
+      await expect(act()).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE", message: expect.stringContaining("getting ready") });
+    vault.settings.upgrading = false;
+    await store.close();
+  });
+
+  it.each([
+    [307, "ERR_KBS_STORE_UNAVAILABLE"],
+    [404, "ERR_KBS_STORE_FAILED"],
     [429, "ERR_KBS_STORE_UNAVAILABLE"],
     [412, "ERR_KBS_STORE_UNAVAILABLE"],
     [503, "ERR_KBS_STORE_UNAVAILABLE"],
@@ -140,7 +196,7 @@ describe("a session with Vault", () => {
     expect(paths(start).filter((path) => path.endsWith("renew-self"))).toHaveLength(2);
     vault.tokens.delete("root");
     vault.tokens.add("second");
-    expect((await session.call("GET", "secret/data/x")).status).toBe(403);
+    await expect(session.call("GET", "secret/data/x")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
     await writeFile(file, "second\n");
     expect((await session.call("GET", "secret/data/x")).status).toBe(404);
     await rm(file);
@@ -180,6 +236,62 @@ describe("a root key in Vault's transit engine", () => {
     }
     vault.outage = undefined;
     await key.close?.();
+  });
+
+  it("is refused of a Vault that would bind nothing, and that takes a wrong ciphertext for its own failure", async () => {
+    const old = { code: "ERR_KBS_ROOT_KEY_UNUSABLE", hint: expect.stringContaining("1.13") };
+    const connection = { url: vault.url, login: root, key: "kbs" };
+    const before = vaultTransitRootKey(connection);
+    const wrapped = await before.wrap(bytes("x".repeat(32)), bytes("a"));
+    vault.settings.version = "1.8";
+    const key = vaultTransitRootKey(connection);
+    await expect(key.wrap(bytes("x".repeat(32)), bytes("a"))).rejects.toMatchObject(old);
+    await expect(key.unwrap(wrapped, bytes("a"))).rejects.toMatchObject({ code: "ERR_KBS_ROOT_KEY_UNUSABLE" });
+    const unbound = await fetch(`${vault.url}/v1/transit/encrypt/kbs`, {
+      method: "POST",
+      headers: { "x-vault-token": "root" },
+      body: JSON.stringify({ plaintext: "eA==" }),
+    });
+    const { data } = (await unbound.json()) as { readonly data: { readonly ciphertext: string } };
+    await expect(key.unwrap(bytes(data.ciphertext), bytes("a"))).rejects.toMatchObject(old);
+    vault.settings.version = "1.21";
+    expect((await key.unwrap(wrapped, bytes("a"))).toString()).toBe("x".repeat(32));
+    await before.close?.();
+    await key.close?.();
+  });
+
+  it("asks once whether Vault binds, and again when the answer was none", async () => {
+    const key = vaultTransitRootKey({ url: vault.url, login: root, key: "kbs" });
+    const from = vault.seen.length;
+    const wrapped = await key.wrap(bytes("1"), bytes("a"));
+    for (let i = 0; i < 3; i += 1) await key.unwrap(wrapped, bytes("a"));
+    const asked = vault.seen.slice(from).filter((line) => line.includes("/transit/"));
+    expect(asked.filter((line) => line.includes("/encrypt/"))).toHaveLength(1);
+    expect(asked.filter((line) => line.includes("/decrypt/"))).toHaveLength(4);
+    await key.close?.();
+  });
+
+  it("that Vault rotates wraps the keyring anew, once, so that former versions may be disallowed", async () => {
+    const connection = { url: vault.url, login: root, key: "kbs" };
+    const store = openMemoryStore();
+    const keyring = await Keyring.open(store, [vaultTransitRootKey(connection)]);
+    await keyring.addKey();
+    expect(await keyring.rewrapUnderFirstRoot()).toBe(0);
+    vault.rotateTransitKey();
+    vault.settings.minDecryptionVersion = 2;
+    await expect(keyring.reload()).rejects.toMatchObject({
+      code: "ERR_KBS_ROOT_KEY_UNUSABLE",
+      hint: expect.stringContaining("min_decryption_version"),
+    });
+    vault.settings.minDecryptionVersion = 1;
+    expect(await keyring.rewrapUnderFirstRoot()).toBe(2);
+    expect(await keyring.rewrapUnderFirstRoot()).toBe(0);
+    vault.settings.minDecryptionVersion = 2;
+    const again = await Keyring.open(store, [vaultTransitRootKey(connection)]);
+    expect(again.list()).toEqual(keyring.list());
+    vault.settings.minDecryptionVersion = 1;
+    await keyring.close();
+    await again.close();
   });
 });
 

@@ -142,18 +142,22 @@ export class Keyring {
     await closeRoots(former, roots);
   }
 
-  /** Wraps every key under the first root; afterwards the other roots are not needed. Answers how many were rewrapped. */
+  /**
+   * Wraps every key under the first root, and under its newest version where it has some; afterwards neither the other
+   * roots nor its former versions are needed. Answers how many were rewrapped.
+   */
   async rewrapUnderFirstRoot(): Promise<number> {
+    const [root] = this.#roots;
     let count = 0;
     await this.#change(async (document) => {
       count = 0;
       const keys: WrappedKey[] = [];
       for (const key of document.keys) {
-        if (key.root === this.#roots[0].id) keys.push(key);
-        else {
-          keys.push(await wrapKey(this.#roots[0], this.#keyOf(key.id), key.createdAt));
-          count += 1;
-        }
+        const isOurs = key.root === root.id;
+        const next = isOurs && root.versionOf === undefined ? key : await wrapKey(root, this.#keyOf(key.id), key.createdAt);
+        const isStale = !isOurs || versionOf(root, next) !== versionOf(root, key);
+        if (isStale) count += 1;
+        keys.push(isStale ? next : key);
       }
       return { ...document, keys };
     });
@@ -199,6 +203,10 @@ export class Keyring {
 
 async function closeRoots(roots: readonly RootKey[], kept: readonly RootKey[]): Promise<void> {
   for (const root of roots) if (!kept.includes(root)) await root.close?.();
+}
+
+function versionOf(root: RootKey, { wrapped }: WrappedKey): string | undefined {
+  return root.versionOf?.(decodeBase64(wrapped));
 }
 
 async function wrapNewKey(root: RootKey): Promise<WrappedKey> {

@@ -4,7 +4,7 @@ import { decodeBase64, encodeBase64, withoutOaepRemark } from "../../bytes/index
 import { describeCause } from "../../errors/index.ts";
 import { KbsError } from "../errors.ts";
 import { memberAt } from "../protocol/shape.ts";
-import { isAway } from "../stores/json-service.ts";
+import { isAway, type JsonAnswer } from "../stores/json-service.ts";
 import { VaultSession, type VaultConnection } from "../stores/vault-session.ts";
 import type { RootKey } from "./root-key.ts";
 
@@ -19,35 +19,82 @@ export interface VaultTransitOptions extends VaultConnection {
 }
 
 /**
- * A root key that never leaves Vault or OpenBao: wrapping is done there. Vault rotates it without us; `rewrap` of the
- * keyring then moves to the new version. Source: Vault HTTP API, "transit secrets engine".
+ * A root key that never leaves Vault or OpenBao: wrapping is done there. Vault rotates it without us; `rewrapUnderFirstRoot`
+ * of the keyring then moves to the new version. Source: Vault HTTP API, "transit secrets engine".
+ *
+ * Vaults before 1.13 do not know `associated_data` and pass over it, as they do with all that they do not know: what they
+ * wrap could be exchanged for something else of theirs. Hence the first answer is tried, and such a Vault is refused.
  */
 export function vaultTransitRootKey(options: VaultTransitOptions): RootKey {
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(options.key))
     throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: "not the name of a transit key" });
   const session = new VaultSession(options);
   const mount = options.mount ?? "transit";
+  const ask = (verb: "encrypt" | "decrypt", body: unknown) => session.call("POST", `${mount}/${verb}/${options.key}`, body);
   const call = async (verb: "encrypt" | "decrypt", body: unknown, member: string): Promise<string> => {
-    const answer = await session.call("POST", `${mount}/${verb}/${options.key}`, body);
+    const answer = await ask(verb, body);
     const text = memberAt(answer.value, "data", member);
     if (answer.status === 200 && typeof text === "string") return text;
-    if (isAway(answer.status)) throw session.service.failed(`${verb} a key`, answer);
+    if (isAway(answer.status) && !isWrongCiphertext(answer)) throw session.service.failed(`${verb} a key`, answer);
     throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", {
       message: `Vault did not ${verb} under the transit key ${options.key} (status ${answer.status})`,
+      hint: hintFor(answer.status, mount, options.key),
+    });
+  };
+  const decryptBody = (ciphertext: string, additionalData: Uint8Array) => ({
+    ciphertext,
+    associated_data: encodeBase64(additionalData),
+  });
+  let binding: Promise<void> | undefined;
+  const assertBinds = (ciphertext: string, additionalData: Uint8Array): Promise<void> => {
+    binding ??= tryAnother(ciphertext, additionalData).catch((cause: unknown) => {
+      binding = undefined;
+      throw cause;
+    });
+    return binding;
+  };
+  const tryAnother = async (ciphertext: string, additionalData: Uint8Array): Promise<void> => {
+    const answer = await ask("decrypt", decryptBody(ciphertext, Buffer.concat([additionalData, Buffer.from("?")])));
+    if (answer.status === 400 || isWrongCiphertext(answer)) return;
+    if (answer.status !== 200) throw session.service.failed("try the binding of a key", answer);
+    throw new KbsError("ERR_KBS_ROOT_KEY_UNUSABLE", {
+      message: "Vault does not bind what it wraps to its purpose: it passes over associated_data",
+      hint: "use Vault 1.13 or newer, or OpenBao",
     });
   };
   return {
     id: `vault-transit:${mount}/${options.key}`,
+    versionOf: (wrapped) => /^vault:v(\d+):/.exec(Buffer.from(wrapped).toString("utf8"))?.[1],
     wrap: async (plaintext, additionalData) => {
       const body = { plaintext: encodeBase64(plaintext), associated_data: encodeBase64(additionalData) };
-      return Buffer.from(await call("encrypt", body, "ciphertext"), "utf8");
+      const ciphertext = await call("encrypt", body, "ciphertext");
+      await assertBinds(ciphertext, additionalData);
+      return Buffer.from(ciphertext, "utf8");
     },
     unwrap: async (wrapped, additionalData) => {
-      const body = { ciphertext: Buffer.from(wrapped).toString("utf8"), associated_data: encodeBase64(additionalData) };
-      return decodeBase64(await call("decrypt", body, "plaintext"), "the unwrapped key");
+      const ciphertext = Buffer.from(wrapped).toString("utf8");
+      const plaintext = await call("decrypt", decryptBody(ciphertext, additionalData), "plaintext");
+      await assertBinds(ciphertext, additionalData);
+      return decodeBase64(plaintext, "the unwrapped key");
     },
     close: () => session.close(),
   };
+}
+
+/** Vaults before 1.9 answer so with 500, as if they could not work. */
+function isWrongCiphertext({ value }: JsonAnswer): boolean {
+  return JSON.stringify(memberAt(value, "errors") ?? "").includes("message authentication failed");
+}
+
+function hintFor(status: number, mount: string, key: string): string {
+  switch (status) {
+    case 403:
+      return `the token's policy needs update on ${mount}/encrypt/${key} and ${mount}/decrypt/${key}, and the key must be there: vault write -f ${mount}/keys/${key}`;
+    case 404:
+      return `is a transit engine mounted at ${mount}, in this namespace?`;
+    default:
+      return `is ${key} a key of type aes256-gcm96 that is not derived, and its min_decryption_version not above what wrapped the keys?`;
+  }
 }
 
 export interface CommandRootKeyOptions {

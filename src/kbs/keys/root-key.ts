@@ -13,6 +13,8 @@ export interface RootKey {
   readonly id: string;
   wrap(plaintext: Uint8Array, additionalData: Uint8Array): Promise<Buffer>;
   unwrap(wrapped: Uint8Array, additionalData: Uint8Array): Promise<Buffer>;
+  /** Of a root that is rotated elsewhere and keeps its `id`: which version wrapped something. */
+  versionOf?(wrapped: Uint8Array): string | undefined;
   close?(): Promise<void>;
 }
 

@@ -107,9 +107,9 @@ export class JsonService {
   }
 }
 
-/** Whether a service that answers so may do its work later: busy, sealed, standing by, or not yet where it was told to be. */
+/** Whether a service that answers so may do its work later: busy, sealed, standing by or pointing at another, or not yet where it was told to be. */
 export function isAway(status: number): boolean {
-  return [412, 429, 472, 473].includes(status) || status >= 500;
+  return [307, 412, 429, 472, 473].includes(status) || status >= 500;
 }
 
 function jsonOf(bytes: Buffer): unknown {

@@ -60,7 +60,10 @@ export class VaultSession {
     // A revoked or expired token looks like a missing right: one login tells them apart. Another request may have logged in meanwhile.
     if (this.#token?.value === token) this.#token = undefined;
     const next = await this.#freshToken();
-    return next === token ? answer : this.#send(method, path, json, next);
+    const last = next === token ? answer : await this.#send(method, path, json, next);
+    // Who gave us the token may put a good one there: that is waiting, and not a right that is missing.
+    if (saysBadToken(last)) throw this.service.away("it does not take our token (status 403)");
+    return last;
   }
 
   close(): Promise<void> {
@@ -129,6 +132,17 @@ export class VaultSession {
     this.#token = { value, renewAt: this.#now() + life, leaseSeconds: original };
     return value;
   }
+}
+
+/**
+ * Both are 403 and `permission denied`. Of a token that ended or never was it is all of the answer, or newer Vaults add
+ * `invalid token`; of a missing right it stands in a list of errors. Source: Vault and OpenBao, vault/request_handling.go.
+ */
+function saysBadToken({ status, value }: JsonAnswer): boolean {
+  const errors = memberAt(value, "errors");
+  return (
+    status === 403 && Array.isArray(errors) && errors.some((error) => error === "permission denied" || /invalid token/.test(String(error)))
+  );
 }
 
 type KnownLogin = Exclude<VaultLogin, { readonly kind: "token" | "token-file" }>;

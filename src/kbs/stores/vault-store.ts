@@ -4,6 +4,7 @@ import { memberAt } from "../protocol/shape.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import { assertRecordKey, pageOf } from "./record-key.ts";
 import type { ListRequest, RecordPage, SecretStore, StoredRecord, WriteCondition } from "./secret-store.ts";
+import type { JsonAnswer } from "./json-service.ts";
 import { VaultSession, type VaultConnection } from "./vault-session.ts";
 
 export interface VaultStoreOptions extends VaultConnection {
@@ -74,7 +75,7 @@ class VaultStore implements SecretStore {
       data: { data: encodeBase64(bytes), encoding: "base64" },
     });
     // A cas mismatch is a 400 like any other bad request; only its text tells.
-    const text = JSON.stringify(memberAt(answer.value, "errors") ?? "");
+    const text = errorsOf(answer);
     if (answer.status === 400 && text.includes("did not match the current version")) return "conflict";
     // The storage behind Vault has a limit of its own: 1 MiB with Raft, half of that with Consul.
     if (answer.status === 413 || /too large|exceeds the maximum/i.test(text)) {
@@ -85,14 +86,20 @@ class VaultStore implements SecretStore {
     }
     const version = memberAt(answer.value, "data", "version");
     const created = memberAt(answer.value, "data", "created_time");
-    if (answer.status !== 200 || typeof version !== "number" || typeof created !== "string")
-      throw this.#session.service.failed(`write ${key}`, answer);
+    if (answer.status !== 200 || typeof version !== "number" || typeof created !== "string") throw this.#failed(`write ${key}`, answer);
+    const end = memberAt(answer.value, "data", "deletion_time");
+    if (typeof end === "string" && end !== "") {
+      throw new KbsError("ERR_KBS_STORE_FAILED", {
+        message: `the mount ${this.#mount} deletes records by itself: ${key} at ${end}`,
+        hint: `turn that off: vault write ${this.#mount}/config delete_version_after=0s`,
+      });
+    }
     return { revision: `${version}@${created}` };
   }
 
   async #keepOneVersion(key: string): Promise<void> {
     const answer = await this.#session.call("POST", this.#path("metadata", key), { max_versions: 1 });
-    if (answer.status !== 204 && answer.status !== 200) throw this.#session.service.failed(`limit the versions of ${key}`, answer);
+    if (answer.status !== 204 && answer.status !== 200) throw this.#failed(`limit the versions of ${key}`, answer);
   }
 
   async remove(key: string, condition: WriteCondition): Promise<"removed" | "absent" | "conflict"> {
@@ -101,7 +108,7 @@ class VaultStore implements SecretStore {
       if (record === undefined) return "absent";
       if (condition.kind === "absent" || (condition.kind === "revision" && record.revision !== condition.revision)) return "conflict";
       const answer = await this.#session.call("DELETE", this.#path("metadata", key));
-      if (answer.status !== 204 && answer.status !== 200) throw this.#session.service.failed(`remove ${key}`, answer);
+      if (answer.status !== 204 && answer.status !== 200) throw this.#failed(`remove ${key}`, answer);
       return "removed";
     });
   }
@@ -129,6 +136,9 @@ class VaultStore implements SecretStore {
   async probe(): Promise<void> {
     const answer = await this.#session.service.call("GET", "/v1/sys/health?standbyok=true&perfstandbyok=true");
     if (answer.status !== 200) throw this.#session.service.away(answer.status === 503 ? "it is sealed" : `health ${answer.status}`);
+    // It may be well, and our token ended or the mount gone. Of a record that never is, nothing is read.
+    const looked = await this.#session.call("GET", this.#path("metadata", "probe"));
+    if (!isAbsent(looked)) throw this.#failed("look for a record", looked);
   }
 
   close(): Promise<void> {
@@ -140,11 +150,11 @@ class VaultStore implements SecretStore {
     const answer = await this.#session.call("GET", this.#path("data", key));
     const version = memberAt(answer.value, "data", "metadata", "version");
     // A deleted version answers 404 with its metadata; a key that never was, without.
-    if (answer.status === 404) return { version: typeof version === "number" ? version : 0 };
+    if (isAbsent(answer)) return { version: typeof version === "number" ? version : 0 };
     const created = memberAt(answer.value, "data", "metadata", "created_time");
     const text = memberAt(answer.value, "data", "data", "data");
     if (answer.status !== 200 || typeof version !== "number" || typeof created !== "string" || typeof text !== "string") {
-      throw this.#session.service.failed(`read ${key}`, answer);
+      throw this.#failed(`read ${key}`, answer);
     }
     return { bytes: decodeBase64(text, `the record ${key}`), revision: `${version}@${created}`, version };
   }
@@ -153,9 +163,9 @@ class VaultStore implements SecretStore {
     const path = folder === "" ? `${this.#mount}/metadata/${this.#folder}` : this.#path("metadata", folder);
     // The parameter, not the method LIST: proxies pass it.
     const answer = await this.#session.call("GET", `${path}?list=true`);
-    if (answer.status === 404) return [];
+    if (isAbsent(answer)) return [];
     const names = memberAt(answer.value, "data", "keys");
-    if (answer.status !== 200 || !Array.isArray(names)) throw this.#session.service.failed("list records", answer);
+    if (answer.status !== 200 || !Array.isArray(names)) throw this.#failed("list records", answer);
     return names.map((name: unknown) => {
       if (typeof name !== "string") throw new KbsError("ERR_KBS_STORE_FAILED", { message: "Vault lists a key that is not a text" });
       return name;
@@ -165,4 +175,37 @@ class VaultStore implements SecretStore {
   #path(kind: "data" | "metadata", key: string): string {
     return `${this.#mount}/${kind}/${this.#folder}/${key}`;
   }
+
+  #failed(what: string, answer: JsonAnswer): KbsError {
+    const { service } = this.#session;
+    if (answer.status === 400 && errorsOf(answer).includes("brief period")) return service.away("its KV engine is getting ready");
+    return service.failed(what, answer, this.#hintFor(answer));
+  }
+
+  #hintFor({ status }: JsonAnswer): string | undefined {
+    switch (status) {
+      case 403: {
+        const rights = `create, read and update on ${this.#mount}/data/${this.#folder}/*`;
+        return `the token's policy needs ${rights}, and create, read, update, list and delete on ${this.#mount}/metadata/${this.#folder}/*`;
+      }
+      case 404:
+        return `is a KV engine mounted at ${this.#mount}, in this namespace?`;
+      // So answers an engine of version 1 what one of version 2 never does.
+      case 200:
+      case 204:
+        return `the engine at ${this.#mount} is not a KV engine of version 2: vault kv enable-versioning ${this.#mount}`;
+      default:
+        return undefined;
+    }
+  }
+}
+
+/** A record that is not there, or was deleted. A mount or namespace that is not there answers 404 too, and says so. */
+function isAbsent({ status, value }: JsonAnswer): boolean {
+  const errors = memberAt(value, "errors");
+  return status === 404 && ((Array.isArray(errors) && errors.length === 0) || memberAt(value, "data", "metadata") !== undefined);
+}
+
+function errorsOf({ value }: JsonAnswer): string {
+  return JSON.stringify(memberAt(value, "errors") ?? "");
 }
