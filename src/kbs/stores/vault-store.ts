@@ -21,9 +21,9 @@ const maxAttempts = 10;
  * mount reads no key. The engine keeps one version of a record, or what was destroyed would stay there in an older one.
  *
  * Creating and replacing are atomic by the engine's `cas`, also on a mount that demands it. Removing has no `cas` there:
- * the revision is compared first, and within one process in order. The token's policy needs create, read and update on
- * `data/`, and read, list, update and delete on `metadata/` of the folder. Source: Vault HTTP API, "KV secrets engine -
- * version 2".
+ * the revision is compared first, and within one process in order. The token's policy needs read and update on `data/`,
+ * and create, read, update, list and delete on `metadata/` of the folder: metadata come first, so that a record that is
+ * written has its limit of versions. Source: Vault HTTP API, "KV secrets engine - version 2".
  */
 export function openVaultStore(options: VaultStoreOptions): SecretStore {
   return new VaultStore(new VaultSession(options), options.mount ?? "secret", options.folder ?? "ociseal-kbs");
@@ -185,7 +185,7 @@ class VaultStore implements SecretStore {
   #hintFor({ status }: JsonAnswer): string | undefined {
     switch (status) {
       case 403: {
-        const rights = `create, read and update on ${this.#mount}/data/${this.#folder}/*`;
+        const rights = `read and update on ${this.#mount}/data/${this.#folder}/*`;
         return `the token's policy needs ${rights}, and create, read, update, list and delete on ${this.#mount}/metadata/${this.#folder}/*`;
       }
       case 404:
