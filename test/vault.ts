@@ -33,6 +33,8 @@ export interface TestVault {
   /** `https://127.0.0.1:PORT`; its certificate is by `caCertificate` of the test certificates. */
   readonly url: string;
   readonly rootToken: string;
+  /** Whether its transit engine knows `associated_data`, as from Vault 1.13 on. */
+  readonly binds: boolean;
   /** A request with the root token unless told; `path` begins after `/v1/`. */
   call(method: string, path: string, body?: unknown, token?: string): Promise<VaultAnswer>;
   /** A token with the rights of a policy and no others. */
@@ -142,9 +144,15 @@ export async function startVault({ storage = "file" }: { readonly storage?: "fil
   // A new engine of version 2 says no for a moment.
   await until(async () => (await call("GET", "secret/config")).status === 200);
 
+  const transit = async (verb: string, body: unknown): Promise<unknown> =>
+    (await call("POST", `transit/${verb}/trial`, body)).value["data"];
+  const ciphertext = await transit("encrypt", { plaintext: "eA==", associated_data: "YQ==" });
+  const opened = await transit("decrypt", { ...(ciphertext as object), associated_data: "Yg==" });
+
   return {
     url,
     rootToken,
+    binds: opened === undefined,
     call,
     token: async (policy, more = {}) => {
       const name = `p-${randomBytes(6).toString("hex")}`;

@@ -1,11 +1,8 @@
-import { openPostgresStore, parseRootKey, serveKbs } from "../../src/kbs/index.ts";
+import { readFile } from "node:fs/promises";
+import { openKbsConfig, parseKbsConfig, serveKbs } from "../../src/kbs/index.ts";
 
-// One replica on a shared database; the test kills it.
-const [, , database = "", rootKey = ""] = process.argv;
-const server = await serveKbs({
-  listen: { host: "127.0.0.1", port: 0 },
-  store: await openPostgresStore({ connectionString: database, table: "replicas" }),
-  rootKeys: [parseRootKey(rootKey)],
-  mode: "development",
-});
+// One replica with a configuration file, on a store that it shares; the test kills it.
+const [, , file = ""] = process.argv;
+const config = parseKbsConfig(await readFile(file, "utf8"));
+const server = await serveKbs(await openKbsConfig(config, { environment: (name) => process.env[name] }));
 process.stdout.write(`${JSON.stringify({ url: server.url, adminToken: server.adminToken })}\n`);

@@ -1,10 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectKbsAdmin } from "../../src/kbs/index.ts";
 import { attest, attestBody, auth, newTestKey, raw } from "./harness.ts";
-import { missingPostgres, startPostgres, type TestPostgres } from "./postgres.ts";
+import { missingPostgres, startPostgres } from "./postgres.ts";
+import { caCertificate } from "../registry/test-certificates.ts";
+import { missingVault, startVault } from "../vault.ts";
 
 interface Replica {
   readonly url: string;
@@ -12,13 +16,47 @@ interface Replica {
   readonly process: ChildProcess;
 }
 
-describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
-  let postgres: TestPostgres;
+/** What replicas stand on: how they are told of it, and how it goes away and comes back. */
+interface Shared {
+  readonly config: string;
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const rootFile = (folder: string): string => `[[root_keys]]\nkind = "file"\npath = "${join(folder, "root.key")}"\n`;
+
+const kinds: readonly { readonly name: string; readonly skip: boolean; readonly start: (folder: string) => Promise<Shared> }[] = [
+  {
+    name: "one PostgreSQL",
+    skip: missingPostgres(),
+    start: async (folder) => {
+      const postgres = await startPostgres();
+      return { ...postgres, config: `[store]\nkind = "postgresql"\nurl = "${postgres.url}"\n${rootFile(folder)}` };
+    },
+  },
+  {
+    name: "one Vault",
+    skip: missingVault(),
+    start: async (folder) => {
+      const vault = await startVault();
+      await vault.call("POST", "transit/keys/kbs");
+      await writeFile(join(folder, "ca.crt"), caCertificate);
+      await writeFile(join(folder, "token"), vault.rootToken);
+      const access = `url = "${vault.url}"\nauthorities = "${join(folder, "ca.crt")}"\nlogin = { kind = "token", token_file = "${join(folder, "token")}" }\n`;
+      const root = vault.binds ? `[[root_keys]]\nkind = "vault-transit"\nkey = "kbs"\n${access}` : rootFile(folder);
+      return { ...vault, config: `[store]\nkind = "vault"\n${access}${root}` };
+    },
+  },
+];
+
+describe.each(kinds)("two replicas on $name", ({ skip, start }) => {
+  let shared: Shared;
   let replicas: [Replica, Replica];
-  const rootKey = "c0".repeat(32);
+  let folder: string;
 
   async function startReplica(): Promise<Replica> {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "replica.ts"), postgres.url, rootKey], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "replica.ts"), join(folder, "kbs.toml")], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const line = await new Promise<string>((resolve, reject) => {
@@ -29,15 +67,21 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
   }
 
   beforeAll(async () => {
-    postgres = await startPostgres();
+    if (skip) return;
+    folder = await mkdtemp(join(tmpdir(), "kbs-replicas-"));
+    await writeFile(join(folder, "root.key"), "c0".repeat(32));
+    shared = await start(folder);
+    await writeFile(join(folder, "kbs.toml"), `mode = "development"\n[listen]\nport = 0\n${shared.config}`);
     replicas = await Promise.all([startReplica(), startReplica()]);
   });
   afterAll(async () => {
+    if (skip) return;
     for (const { process } of replicas) process.kill("SIGKILL");
-    await postgres.stop();
+    await shared.stop();
+    await rm(folder, { recursive: true });
   });
 
-  it("share sessions, tokens and administration tokens, whichever of them is asked", async () => {
+  it.skipIf(skip)("share sessions, tokens and administration tokens, whichever of them is asked", async () => {
     const [left, right] = replicas;
     const put = await raw(`${right.url}/kbs/v0/resource/a/b/shared`, {
       method: "POST",
@@ -57,7 +101,7 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
     }
   });
 
-  it("lose nothing that was acknowledged when one is killed under load, and go on serving", async () => {
+  it.skipIf(skip)("lose nothing that was acknowledged when one is killed under load, and go on serving", async () => {
     const [left, right] = replicas;
     const acknowledged = new Set<string>();
     let failures = 0;
@@ -93,9 +137,9 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
     expect(again.status).toBe(200);
   });
 
-  it("say 503 and recover when the database goes away", async () => {
+  it.skipIf(skip)("say 503 and recover when what they stand on goes away", async () => {
     const [, right] = replicas;
-    await postgres.kill();
+    await shared.kill();
     const away = await raw(`${right.url}/kbs/v0/resource/a/b/away`, {
       method: "POST",
       body: "x",
@@ -104,7 +148,7 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
     expect([away.status, away.json["code"], away.headers["retry-after"]]).toEqual([503, "storage-unavailable", "1"]);
     expect((await raw(`${right.url}/readyz`)).status).toBe(503);
     expect((await raw(`${right.url}/healthz`)).status).toBe(200);
-    await postgres.start();
+    await shared.start();
     const back = await raw(`${right.url}/kbs/v0/resource/a/b/away`, {
       method: "POST",
       body: "x",
@@ -113,7 +157,7 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
     expect(back.status).toBe(200);
   });
 
-  it("lose nothing that was acknowledged when the database goes away under load, and refuse the rest with 503", async () => {
+  it.skipIf(skip)("lose nothing that was acknowledged when it goes away under load, and refuse the rest with 503", async () => {
     const acknowledged = new Set<string>();
     const statuses = new Set<number>();
     const state = { stop: false };
@@ -132,8 +176,8 @@ describe.skipIf(missingPostgres())("two replicas on one PostgreSQL", () => {
       const before = acknowledged.size;
       await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(before + 10);
       await wait(Math.random() * 30);
-      await postgres.kill();
-      await postgres.start();
+      await shared.kill();
+      await shared.start();
     }
     const before = acknowledged.size;
     await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(before);
