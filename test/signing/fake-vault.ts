@@ -1,11 +1,15 @@
-import { constants, createPublicKey, privateEncrypt, sign, type KeyObject } from "node:crypto";
+import { constants, createPublicKey, privateEncrypt, randomUUID, sign, type KeyObject } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { p256, p384, p521 } from "@noble/curves/nist.js";
 import { newPrivateKey, type KeyTypeName } from "./keys-fixture.ts";
 
-/** Vault's transit engine and a Kubernetes API, as far as signing asks them, with real keys. */
+/**
+ * Vault's transit engine and a Kubernetes API, as far as signing asks them, with real keys. Vault's answers are those of a
+ * real one, which vault.test.ts asks the same; beside the keys of each type there are `symmetric` and `derived`, of which
+ * there is no public key.
+ */
 export interface FakeKeyServices {
   readonly url: string;
   readonly token: string;
@@ -13,8 +17,9 @@ export interface FakeKeyServices {
   readonly requests: { readonly path: string; readonly body: unknown }[];
   /** Makes a new version of a key the latest. */
   rotate(name: string): void;
-  /** Lets the next signature be of an older version. */
-  misbehave(how: "answers-500" | "signs-with-another-key" | "answers-html" | "behaves"): void;
+  /** Former versions sign no more, as with `min_encryption_version`. */
+  retireFormer(name: string): void;
+  misbehave(how: "is-sealed" | "answers-500" | "signs-with-another-key" | "answers-html" | "behaves"): void;
   close(): Promise<void>;
 }
 
@@ -26,49 +31,75 @@ const vaultTypes: Readonly<Record<KeyTypeName, string>> = {
   ed25519: "ed25519",
 };
 
+interface Key {
+  readonly type: KeyTypeName;
+  readonly versions: KeyObject[];
+  firstThatSigns: number;
+}
+
+interface SignBody {
+  readonly input: string;
+  readonly prehashed: boolean;
+  readonly key_version: number;
+  readonly signature_algorithm?: string;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+const refusal = (status: number, ...errors: readonly string[]): Answer => ({ status, body: { errors } });
+
+function envelope(data: unknown): Answer {
+  const rest = { lease_id: "", renewable: false, lease_duration: 0, wrap_info: null, warnings: null, auth: null };
+  return { status: 200, body: { request_id: randomUUID(), ...rest, data } };
+}
+
 export async function startFakeKeyServices(
   secrets: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
   tls?: { readonly cert: string; readonly key: string },
 ): Promise<FakeKeyServices> {
   const token = "hvs.CAESIsecret";
-  const keys = new Map<string, { readonly type: KeyTypeName; readonly versions: KeyObject[] }>();
-  for (const type of Object.keys(vaultTypes) as KeyTypeName[]) keys.set(type, { type, versions: [newPrivateKey(type)] });
+  const keys = new Map<string, Key>();
+  for (const type of Object.keys(vaultTypes) as KeyTypeName[]) keys.set(type, { type, versions: [newPrivateKey(type)], firstThatSigns: 1 });
   const requests: { path: string; body: unknown }[] = [];
   let behaviour: Parameters<FakeKeyServices["misbehave"]>[0] = "behaves";
 
-  function answer(path: string, authorized: boolean, body: unknown): { readonly status: number; readonly body: unknown } {
-    if (behaviour === "answers-500") return { status: 500, body: { errors: ["internal error"] } };
+  function answer(path: string, authorized: boolean, body: unknown): Answer {
+    if (behaviour === "answers-500") return refusal(500, "internal error");
     if (behaviour === "answers-html") return { status: 200, body: "<html>" };
-    if (!authorized) return { status: 403, body: { errors: ["permission denied"] } };
+    if (path.startsWith("/api/")) return authorized ? secretOf(path) : { status: 401, body: { kind: "Status", code: 401 } };
+    if (behaviour === "is-sealed") return refusal(503, "Vault is sealed");
+    if (!authorized) return refusal(403, "permission denied");
     const [, area, name = "", hash] = /^\/v1\/transit\/(keys|sign)\/([^/]+)(?:\/(.+))?$/.exec(path) ?? [];
+    if (area === undefined) return refusal(404, `no handler for route '${path.slice("/v1/".length)}'`);
+    if (area === "keys" && (name === "symmetric" || name === "derived")) return envelope(keyWithoutPublicKey(name));
     const key = keys.get(name);
-    if (area !== undefined && key === undefined) return { status: 404, body: { errors: [] } };
-    if (area === "keys" && key !== undefined) return { status: 200, body: { data: keyData(key.type, key.versions) } };
-    if (area === "sign" && key !== undefined) return { status: 200, body: { data: { signature: signature(key, hash, body as SignBody) } } };
+    if (area === "keys") return key === undefined ? refusal(404) : envelope(keyData(key.type, key.versions));
+    return key === undefined ? refusal(400, "signing key not found") : signed(key, hash, body as SignBody);
+  }
+
+  function secretOf(path: string): Answer {
     const secret = /^\/api\/v1\/namespaces\/([^/]+)\/secrets\/([^/]+)$/.exec(path);
     const data = secret === null ? undefined : secrets[`${secret[1]}/${secret[2]}`];
     return data === undefined ? { status: 404, body: { kind: "Status", code: 404 } } : { status: 200, body: { kind: "Secret", data } };
   }
 
-  interface SignBody {
-    readonly input: string;
-    readonly prehashed: boolean;
-    readonly key_version: number;
-    readonly signature_algorithm?: string;
-  }
-
-  function signature(
-    { type, versions }: { readonly type: KeyTypeName; readonly versions: readonly KeyObject[] },
-    hash: string | undefined,
-    body: SignBody,
-  ): string {
+  function signed({ type, versions, firstThatSigns }: Key, hash: string | undefined, body: SignBody): Answer {
+    if (body.key_version > versions.length)
+      return refusal(500, "1 error occurred:\n\t* requested version for signing is higher than the latest key version\n\n");
+    if (body.key_version < firstThatSigns)
+      return refusal(500, "1 error occurred:\n\t* requested version for signing is less than the minimum encryption key version\n\n");
     const version = behaviour === "signs-with-another-key" ? undefined : versions[body.key_version - 1];
     const key = version ?? newPrivateKey(type);
     const input = Buffer.from(body.input, "base64");
-    if (type === "ed25519") return `vault:v${body.key_version}:${sign(undefined, input, key).toString("base64")}`;
+    const answerOf = (signature: Buffer): Answer =>
+      envelope({ key_version: body.key_version, signature: `vault:v${body.key_version}:${signature.toString("base64")}` });
+    if (type === "ed25519") return answerOf(sign(undefined, input, key));
     if (hash !== "sha2-256" || !body.prehashed || input.length !== 32) throw new Error("not a SHA-256 digest");
     if (type === "rsa" && body.signature_algorithm !== "pkcs1v15") throw new Error("Vault signs PSS unless told");
-    return `vault:v${body.key_version}:${signDigest(key, type, input).toString("base64")}`;
+    return answerOf(signDigest(key, type, input));
   }
 
   const respond = (request: IncomingMessage, response: ServerResponse): void => {
@@ -95,6 +126,10 @@ export async function startFakeKeyServices(
       const key = keys.get(name);
       key?.versions.push(newPrivateKey(key.type));
     },
+    retireFormer: (name) => {
+      const key = keys.get(name);
+      if (key !== undefined) key.firstThatSigns = key.versions.length;
+    },
     misbehave: (how) => void (behaviour = how),
     close: async () => {
       server.closeAllConnections();
@@ -111,6 +146,13 @@ function keyData(type: KeyTypeName, versions: readonly KeyObject[]): object {
   };
   const keys = Object.fromEntries(versions.map((key, i) => [String(i + 1), { name: type, public_key: publicKeyOf(key) }]));
   return { type: vaultTypes[type], latest_version: versions.length, keys };
+}
+
+/** Of a symmetric key the engine tells when it was made, of a derived one an empty text. */
+function keyWithoutPublicKey(name: "symmetric" | "derived"): object {
+  return name === "symmetric"
+    ? { type: "aes256-gcm96", latest_version: 1, keys: { "1": 1795532652 } }
+    : { type: "ed25519", derived: true, latest_version: 1, keys: { "1": { name: "ed25519", public_key: "" } } };
 }
 
 /** Signs a digest as it is, which node:crypto cannot do for EC keys. */

@@ -68,11 +68,31 @@ describe("a key in Vault's transit engine", () => {
   it.each([
     ["a foreign token", "hashivault://ecdsa-p256", "hvs.other", "answered 403"],
     ["a key that is not there", "hashivault://nothing", undefined, "answered 404"],
+    ["a symmetric key", "hashivault://symmetric", undefined, "holds no public key"],
+    ["a derived key", "hashivault://derived", undefined, "holds no public key"],
     ["a name with a path in it", "hashivault://a/../b", undefined, "is not the URI of a Vault key"],
   ])("tells %s, and never the token", async (_, reference, token, text) => {
     const failing = openKeySigner(reference, { vault: { address: vault.url, token: token ?? vault.token } });
     await expect(failing).rejects.toMatchObject({ code: "ERR_KEY_SERVICE", message: expect.stringContaining(text) });
     await expect(failing).rejects.not.toMatchObject({ message: expect.stringContaining(token ?? vault.token) });
+  });
+
+  it("tells a mount that is not there, and that it is sealed", async () => {
+    const elsewhere = { vault: { ...access().vault, enginePath: "build/signing" } };
+    await expect(openKeySigner("hashivault://rsa", elsewhere)).rejects.toMatchObject({
+      message: expect.stringContaining("holds keys at that path"),
+    });
+    vault.misbehave("is-sealed");
+    await expect(openKeySigner("hashivault://rsa", access())).rejects.toMatchObject({ message: expect.stringContaining("sealed") });
+    vault.misbehave("behaves");
+  });
+
+  it("signs no more with a version that was retired", async () => {
+    const signer = await openKeySigner("hashivault://ecdsa-p384", access());
+    vault.rotate("ecdsa-p384");
+    vault.retireFormer("ecdsa-p384");
+    await expect(signer.sign(Buffer.from("message"))).rejects.toMatchObject({ code: "ERR_KEY_SERVICE" });
+    await expectItSigns(await openKeySigner("hashivault://ecdsa-p384", access()));
   });
 
   it.each(["answers-500", "answers-html"] as const)("tells when the Vault %s", async (how) => {

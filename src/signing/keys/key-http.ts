@@ -67,7 +67,10 @@ function meaningOf(status: number): string {
     case 403:
       return " (the token is not accepted, or may not use this key)";
     case 404:
-      return " (there is no such key)";
+      return " (there is no such key, or nothing that holds keys at that path)";
+    case 429:
+    case 503:
+      return " (it is sealed, not ready or overloaded: try again)";
     default:
       return "";
   }

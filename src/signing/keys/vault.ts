@@ -60,10 +60,11 @@ async function readLatest(
   const { latest_version: version, keys, type } = (data ?? {}) as JsonObject;
   const entry = (keys as Readonly<Record<string, JsonObject>> | undefined)?.[String(version)];
   const text = entry?.["public_key"];
-  if (typeof version !== "number" || typeof text !== "string") {
+  // Of a derived key it is empty: each context makes another one.
+  if (typeof version !== "number" || typeof text !== "string" || text === "") {
     throw keyServiceError(
       `${reference}: the answer holds no public key`,
-      "the key must be asymmetric: ecdsa-p256, rsa-3072 or ed25519 (vault write transit/keys/NAME type=ecdsa-p256)",
+      "the key must be asymmetric and not derived: ecdsa-p256, rsa-3072 or ed25519 (vault write transit/keys/NAME type=ecdsa-p256)",
     );
   }
   return { version, publicKey: publicKeyOf(decodeKey(text, type === "ed25519", reference), reference) };
