@@ -44,7 +44,8 @@ export interface PieceRunner {
 
 /** What a runner's thread holds for one plan. */
 export interface PieceWork {
-  run(request: PieceRequest): Promise<PieceResult>;
+  /** `waited` is how long the thread had no piece to work on, in milliseconds. */
+  run(request: PieceRequest, waited: number): Promise<PieceResult>;
   close(): void;
 }
 
@@ -58,10 +59,8 @@ export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   // Opened once more: whatever becomes of the caller's, this one never names another file.
   const file = plan.outputFile === undefined ? undefined : existingFile(plan.outputFile.path);
   let at = plan.outputFile?.start ?? 0;
-  let idleSince = performance.now();
   return {
-    async run({ piece, length, position }) {
-      const waited = performance.now() - idleSince;
+    async run({ piece, length, position }, waited) {
       const input = new Uint8Array(piece.input, 0, length);
       const room = new Uint8Array(piece.output);
       const written = position === "inner" ? transform.transform(input, room) : transform.finish(input, room);
@@ -71,7 +70,6 @@ export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
       at += written;
       await watcher.update(bytes);
       const results = position === "inner" ? undefined : { ...transform.results?.(), ...(await watcher.results()) };
-      idleSince = performance.now();
       return { piece, written, output, results };
     },
     close: () => file?.close(),
@@ -88,5 +86,5 @@ export function localRunner(plan: RunnerPlan): PieceRunner {
       (built) => built.close(),
       () => undefined,
     );
-  return { run: async (request) => (await work).run(request), close };
+  return { run: async (request) => (await work).run(request, 0), close };
 }

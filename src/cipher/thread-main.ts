@@ -17,6 +17,7 @@ interface Session {
 
 const collect = minorCollector();
 const sessions = new Map<number, Session>();
+let idleSince = performance.now();
 
 function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(reply, transfer);
@@ -25,7 +26,7 @@ function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
 async function answer(session: Session, request: Extract<ThreadRequest, { kind: "piece" }>): Promise<ThreadReply> {
   try {
     const work = await session.work;
-    return { kind: "done", session: request.session, ...(await work.run(request)) };
+    return { kind: "done", session: request.session, ...(await work.run(request, performance.now() - idleSince)) };
   } catch (cause) {
     // What follows a damaged piece must not be worked on as if it stood in its place.
     session.work = Promise.reject(cause);
@@ -91,5 +92,6 @@ parentPort?.on("message", (request: ThreadRequest) => {
     const reply = await answer(session, request);
     collect(request.length);
     send(reply, reply.kind === "done" ? [reply.piece.input, reply.piece.output] : []);
+    idleSince = performance.now();
   });
 });
