@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { emptyBundle, parseTrustRoots, verifyEvidence } from "../../src/attestation/index.ts";
+import { ChainMemory } from "../../src/attestation/intel/chain-memory.ts";
 import type { IntelCollateral } from "../../src/attestation/intel/collateral.ts";
 import { IntelMemory } from "../../src/attestation/intel/memory.ts";
 import { parseQuote } from "../../src/attestation/intel/quote.ts";
@@ -99,5 +100,19 @@ describe("a verifier that remembers Intel's collateral", () => {
     const empty = emptyBundle(now.toISOString());
     expect(memory.select(empty, quote, undefined)).toBe(memory.select(empty, quote, undefined));
     expect(memory.select(empty, quote, undefined)).not.toBe(memory.select(emptyBundle(now.toISOString()), quote, undefined));
+  });
+
+  it("remembers a chain for its very bytes, not for those by which it is found", () => {
+    const memory = new ChainMemory<string>(2);
+    const chain = (body: string) => Buffer.from(`-----BEGIN CERTIFICATE-----\n${body}${"A".repeat(80)}\n-----END CERTIFICATE-----\n`);
+    const bytes = chain("one");
+    memory.set(bytes, "one");
+    bytes.fill(0);
+    expect(memory.get(chain("one"))).toBe("one");
+    for (const other of [chain("two"), Buffer.concat([chain("one"), Buffer.of(0)]), Buffer.alloc(0), bytes]) {
+      expect(memory.get(other)).toBeUndefined();
+    }
+    memory.set(chain("two"), "two");
+    expect([memory.get(chain("one")), memory.get(chain("two"))]).toEqual([undefined, "two"]);
   });
 });

@@ -10,37 +10,68 @@ import { bit, type SgxReport, type TdReport } from "./quote-body.ts";
 import type { Quote } from "./quote.ts";
 import type { VerifiedQuote } from "./verify.ts";
 
-const hex = ({ buffer, byteOffset, byteLength }: Uint8Array) => Buffer.from(buffer, byteOffset, byteLength).toString("hex");
-const time = (ms: number) => new Date(ms).toISOString().replace(".000Z", "Z");
+type Hex = (bytes: Buffer) => string;
+
+const hex: Hex = (bytes) => bytes.toString("hex");
+
+/** Hex of views of one buffer, cut from the hex of the whole: a quote has fifty fields, and each call to Node costs more than its bytes. */
+function hexWithin(whole: Buffer): Hex {
+  const text = hex(whole);
+  return ({ byteOffset, length }) => {
+    const start = 2 * (byteOffset - whole.byteOffset);
+    return text.slice(start, start + 2 * length);
+  };
+}
+
+/** Dates in collateral: the same few for many quotes, and writing one costs as much as all fields of a quote. */
+const times = new Map<number, string>();
+const maxTimes = 256;
+
+function time(ms: number): string {
+  const known = times.get(ms);
+  if (known !== undefined) return known;
+  const text = new Date(ms).toISOString().replace(".000Z", "Z");
+  if (times.size >= maxTimes) times.clear();
+  times.set(ms, text);
+  return text;
+}
 
 /** What a quote says, under the names of Trustee's `tdx` and `sgx` verifiers. Nothing here is proved by itself. */
 export function quoteClaims(quote: Quote): JsonObject {
-  const { body } = quote;
-  const common = {
-    quote: {
-      header: headerClaims(quote),
-      body: body.kind === "sgx" ? sgxBody(body) : tdBody(body),
-      ...(quote.version === 5 ? { type: hex(quote.signedBytes.subarray(48, 50)), size: hex(quote.signedBytes.subarray(50, 54)) } : {}),
-    },
-    report_data: hex(body.reportData),
-    debug: body.debug,
+  const { body, signedBytes } = quote;
+  const field = hexWithin(signedBytes);
+  const framed = {
+    header: headerClaims(quote, field),
+    body: body.kind === "sgx" ? sgxBody(body, field) : tdBody(body, field),
   };
-  if (body.kind === "sgx")
-    return { ...common, init_data: hex(body.configId), mr_enclave: hex(body.mrEnclave), mr_signer: hex(body.mrSigner) };
-  const [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmr.map(hex);
+  const whole =
+    quote.version === 5 ? { ...framed, type: field(signedBytes.subarray(48, 50)), size: field(signedBytes.subarray(50, 54)) } : framed;
+  if (body.kind === "sgx") {
+    return {
+      quote: whole,
+      report_data: field(body.reportData),
+      debug: body.debug,
+      init_data: field(body.configId),
+      mr_enclave: field(body.mrEnclave),
+      mr_signer: field(body.mrSigner),
+    };
+  }
+  const [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmr;
   return {
-    ...common,
-    init_data: hex(body.mrConfigId),
+    quote: whole,
+    report_data: field(body.reportData),
+    debug: body.debug,
+    init_data: field(body.mrConfigId),
     td_attributes: tdAttributeClaims(body),
     // The names that Trustee's shipped policies give their reference values.
-    mr_td: hex(body.mrTd),
-    mr_seam: hex(body.mrSeam),
-    xfam: hex(body.xfam),
-    tcb_svn: hex(body.teeTcbSvn),
-    rtmr_0: rtmr0 ?? "",
-    rtmr_1: rtmr1 ?? "",
-    rtmr_2: rtmr2 ?? "",
-    rtmr_3: rtmr3 ?? "",
+    mr_td: field(body.mrTd),
+    mr_seam: field(body.mrSeam),
+    xfam: field(body.xfam),
+    tcb_svn: field(body.teeTcbSvn),
+    rtmr_0: field(rtmr0),
+    rtmr_1: field(rtmr1),
+    rtmr_2: field(rtmr2),
+    rtmr_3: field(rtmr3),
   };
 }
 
@@ -82,60 +113,53 @@ export function verifiedQuoteClaims(verified: VerifiedQuote, eventLog: EventLogO
   };
 }
 
-function headerClaims({ header, version, signedBytes }: Quote): JsonObject {
+function headerClaims({ header, version, signedBytes }: Quote, field: Hex): JsonObject {
+  const at = (start: number, end: number) => field(signedBytes.subarray(start, end));
+  const start = { version: at(0, 2), att_key_type: at(2, 4) };
+  const names = { vendor_id: field(header.vendorId), user_data: field(header.userData) };
+  return version === 3
+    ? { ...start, att_key_data_0: at(4, 8), qe_svn: at(8, 10), pce_svn: at(10, 12), ...names }
+    : { ...start, tee_type: at(4, 8), reserved: at(8, 12), ...names };
+}
+
+function tdBody(body: TdReport, field: Hex): JsonObject {
   return {
-    version: hex(signedBytes.subarray(0, 2)),
-    att_key_type: hex(signedBytes.subarray(2, 4)),
-    ...(version === 3
-      ? {
-          att_key_data_0: hex(signedBytes.subarray(4, 8)),
-          qe_svn: hex(signedBytes.subarray(8, 10)),
-          pce_svn: hex(signedBytes.subarray(10, 12)),
-        }
-      : { tee_type: hex(signedBytes.subarray(4, 8)), reserved: hex(signedBytes.subarray(8, 12)) }),
-    vendor_id: hex(header.vendorId),
-    user_data: hex(header.userData),
+    tcb_svn: field(body.teeTcbSvn),
+    mr_seam: field(body.mrSeam),
+    mrsigner_seam: field(body.mrSignerSeam),
+    seam_attributes: field(body.seamAttributes),
+    td_attributes: field(body.tdAttributes),
+    xfam: field(body.xfam),
+    mr_td: field(body.mrTd),
+    mr_config_id: field(body.mrConfigId),
+    mr_owner: field(body.mrOwner),
+    mr_owner_config: field(body.mrOwnerConfig),
+    rtmr_0: field(body.rtmr[0]),
+    rtmr_1: field(body.rtmr[1]),
+    rtmr_2: field(body.rtmr[2]),
+    rtmr_3: field(body.rtmr[3]),
+    report_data: field(body.reportData),
+    ...(body.teeTcbSvn2 === undefined ? {} : { tee_tcb_svn2: field(body.teeTcbSvn2) }),
+    ...(body.mrServiceTd === undefined ? {} : { mr_servicetd: field(body.mrServiceTd) }),
+    ...Object.fromEntries(Object.entries(body.extended ?? {}).map(([name, value]) => [snakeCase(name), field(value)])),
   };
 }
 
-function tdBody(body: TdReport): JsonObject {
+function sgxBody(body: SgxReport, field: Hex): JsonObject {
   return {
-    tcb_svn: hex(body.teeTcbSvn),
-    mr_seam: hex(body.mrSeam),
-    mrsigner_seam: hex(body.mrSignerSeam),
-    seam_attributes: hex(body.seamAttributes),
-    td_attributes: hex(body.tdAttributes),
-    xfam: hex(body.xfam),
-    mr_td: hex(body.mrTd),
-    mr_config_id: hex(body.mrConfigId),
-    mr_owner: hex(body.mrOwner),
-    mr_owner_config: hex(body.mrOwnerConfig),
-    rtmr_0: hex(body.rtmr[0]),
-    rtmr_1: hex(body.rtmr[1]),
-    rtmr_2: hex(body.rtmr[2]),
-    rtmr_3: hex(body.rtmr[3]),
-    report_data: hex(body.reportData),
-    ...(body.teeTcbSvn2 === undefined ? {} : { tee_tcb_svn2: hex(body.teeTcbSvn2) }),
-    ...(body.mrServiceTd === undefined ? {} : { mr_servicetd: hex(body.mrServiceTd) }),
-    ...Object.fromEntries(Object.entries(body.extended ?? {}).map(([name, value]) => [snakeCase(name), hex(value)])),
-  };
-}
-
-function sgxBody(body: SgxReport): JsonObject {
-  return {
-    cpu_svn: hex(body.cpuSvn),
-    misc_select: hex(body.miscSelect),
-    isv_ext_prod_id: hex(body.isvExtProdId),
-    "attributes.flags": hex(body.attributes.subarray(0, 8)),
-    "attributes.xfrm": hex(body.attributes.subarray(8)),
-    mr_enclave: hex(body.mrEnclave),
-    mr_signer: hex(body.mrSigner),
-    config_id: hex(body.configId),
-    isv_prod_id: hex(body.raw.subarray(256, 258)),
-    isv_svn: hex(body.raw.subarray(258, 260)),
-    config_svn: hex(body.raw.subarray(260, 262)),
-    isv_family_id: hex(body.isvFamilyId),
-    report_data: hex(body.reportData),
+    cpu_svn: field(body.cpuSvn),
+    misc_select: field(body.miscSelect),
+    isv_ext_prod_id: field(body.isvExtProdId),
+    "attributes.flags": field(body.attributes.subarray(0, 8)),
+    "attributes.xfrm": field(body.attributes.subarray(8)),
+    mr_enclave: field(body.mrEnclave),
+    mr_signer: field(body.mrSigner),
+    config_id: field(body.configId),
+    isv_prod_id: field(body.raw.subarray(256, 258)),
+    isv_svn: field(body.raw.subarray(258, 260)),
+    config_svn: field(body.raw.subarray(260, 262)),
+    isv_family_id: field(body.isvFamilyId),
+    report_data: field(body.reportData),
   };
 }
 

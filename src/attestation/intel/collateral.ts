@@ -8,6 +8,7 @@ import { checkSignature, ecdsaP256Sha256 } from "../der/signatures.ts";
 import { checkValidity, parseCertificate, type Certificate } from "../der/x509.ts";
 import { refuse, type FindingSink } from "../refuse.ts";
 import type { TrustRoots } from "../trust-roots.ts";
+import { ChainMemory } from "./chain-memory.ts";
 import type { VerifiedPck } from "./pck.ts";
 import { parseQeIdentity, type QeIdentity } from "./qe-identity.ts";
 import { parseTcbInfo, type TcbInfo } from "./tcb-info.ts";
@@ -52,11 +53,14 @@ export interface VerifiedIntelCollateral {
   readonly earliestIssueDate: number;
   readonly latestIssueDate: number;
   readonly roots: TrustRoots;
-  /** PCK chains that have been verified with this collateral, by their text: hosts send the same one with every quote. */
-  readonly verifiedChains: Map<string, VerifiedPck>;
+  /** PCK chains that have been verified with this collateral: hosts send the same one with every quote. */
+  readonly verifiedChains: ChainMemory<VerifiedPck>;
   /** Attestation keys of quotes that held, by their bytes in hex: a quoting enclave signs with the same one until it restarts. */
   readonly attestationKeys: Map<string, KeyObject>;
 }
+
+/** Chains that one collateral remembers: a fleet of one family has a few dozen hosts. */
+const maxChains = 256;
 
 const tcbSigningName = "Intel SGX TCB Signing";
 
@@ -134,7 +138,7 @@ export function verifyIntelCollateral(
     earliestIssueDate: Math.min(...issued),
     latestIssueDate: Math.max(...issued),
     roots: context.roots,
-    verifiedChains: new Map(),
+    verifiedChains: new ChainMemory(maxChains),
     attestationKeys: new Map(),
   };
 }

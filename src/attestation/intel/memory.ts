@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { CollateralBundle, UpdateChannel } from "../collateral/bundle.ts";
 import { platformOf, selectIntelCollateral, type PlatformKey } from "../collateral/select.ts";
 import type { FindingSink } from "../refuse.ts";
+import { ChainMemory } from "./chain-memory.ts";
 import { verifyIntelCollateral, type CollateralContext, type IntelCollateral, type VerifiedIntelCollateral } from "./collateral.ts";
 import type { Quote } from "./quote.ts";
 
@@ -21,7 +22,7 @@ const maxPlatforms = 256;
 export class IntelMemory {
   readonly #verified = new Map<string, VerifiedIntelCollateral>();
   readonly #digests = new WeakMap<IntelCollateral, string>();
-  readonly #platforms = new Map<string, PlatformKey>();
+  readonly #platforms = new ChainMemory<PlatformKey>(maxPlatforms);
   readonly #selections = new WeakMap<CollateralBundle, Map<string, IntelCollateral>>();
 
   /** As {@link selectIntelCollateral}; the same object again for the same bundle and certificate. */
@@ -29,12 +30,14 @@ export class IntelMemory {
     const { certification } = quote.signature;
     // Without a chain in the quote the choice rests on more than the platform.
     if (certification.kind !== "pck-chain") return selectIntelCollateral(bundle, quote, update);
-    const { fmspc, ca } = this.#platformOf(quote, certification.pem.toString("latin1"));
+    const { fmspc, ca } = this.#platformOf(quote, certification.pem);
     const key = `${quote.tee} ${fmspc} ${ca} ${update}`;
-    const known = this.#selections.get(bundle) ?? new Map<string, IntelCollateral>();
-    this.#selections.set(bundle, known);
-    const selected = known.get(key) ?? selectIntelCollateral(bundle, quote, update);
-    keep(known, key, selected, maxPlatforms);
+    const selections = this.#selections.get(bundle) ?? new Map<string, IntelCollateral>();
+    const known = selections.get(key);
+    if (known !== undefined) return known;
+    const selected = selectIntelCollateral(bundle, quote, update);
+    keep(selections, key, selected, maxPlatforms);
+    this.#selections.set(bundle, selections);
     return selected;
   }
 
@@ -49,10 +52,12 @@ export class IntelMemory {
     return verified;
   }
 
-  #platformOf(quote: Quote, pem: string): PlatformKey {
-    const known = this.#platforms.get(pem) ?? platformOf(quote);
-    keep(this.#platforms, pem, known, maxPlatforms);
-    return known;
+  #platformOf(quote: Quote, pem: Buffer): PlatformKey {
+    const known = this.#platforms.get(pem);
+    if (known !== undefined) return known;
+    const found = platformOf(quote);
+    this.#platforms.set(pem, found);
+    return found;
   }
 
   #digestOf(raw: IntelCollateral): string {

@@ -7,9 +7,6 @@ import type { TrustRoots } from "../trust-roots.ts";
 import { checkListOf, unknownRoot, type VerifiedIntelCollateral } from "./collateral.ts";
 import { parsePckExtension, type VerifiedPck } from "./pck.ts";
 
-/** Chains that one collateral remembers: a fleet of one family has a few dozen hosts. */
-const maxRemembered = 256;
-
 const pckName = "Intel SGX PCK Certificate";
 
 /**
@@ -18,21 +15,20 @@ const pckName = "Intel SGX PCK Certificate";
  */
 export function verifyPckChain(pem: Uint8Array | string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
   const { verifiedChains } = collateral;
-  const text = typeof pem === "string" ? pem : Buffer.from(pem).toString("latin1");
-  const known = verifiedChains.get(text);
+  const bytes = typeof pem === "string" ? Buffer.from(pem, "utf8") : pem;
+  const known = verifiedChains.get(bytes);
   if (known !== undefined) {
     // The collateral may be used at another moment than when the chain was verified; the root's window is the collateral's.
     checkValidity(known.intermediate, collateral.at);
     checkValidity(known.leaf, collateral.at);
     return known;
   }
-  const verified = verifyChain(text, collateral, path);
-  if (verifiedChains.size >= maxRemembered) verifiedChains.clear();
-  verifiedChains.set(text, verified);
+  const verified = verifyChain(bytes, collateral, path);
+  verifiedChains.set(bytes, verified);
   return verified;
 }
 
-function verifyChain(pem: string, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
+function verifyChain(pem: Uint8Array, collateral: VerifiedIntelCollateral, path: string): VerifiedPck {
   const { root, rootCrl, pckCrl, at, roots } = collateral;
   const { leaf, intermediate, last, extension } = verifyLinks(pem, { at, roots }, path);
   if (last.fingerprint !== root.fingerprint) throw unknownRoot(path, roots, [last.fingerprint]);
@@ -48,7 +44,7 @@ function verifyChain(pem: string, collateral: VerifiedIntelCollateral, path: str
 
 /** Leaf, intermediate and a root that is trusted, without any list: whether Intel issued the chain, not whether it is still good. */
 export function verifyLinks(
-  pem: string,
+  pem: Uint8Array | string,
   { at, roots }: { readonly at: number; readonly roots: TrustRoots },
   path: string,
 ): VerifiedPck & { readonly last: Certificate } {
