@@ -98,7 +98,9 @@ export function registryOf(admin: KbsAdmin): KekRegistry {
       }
     },
     async registerGiven(uri, kek, options) {
-      await admin.putResource(uri, kek, { ...options, condition: "absent" });
+      // The caller's own key under the caller's own name, as coco_keyprovider registers it: Trustee may write it again.
+      const condition = (await overwrites(admin, uri, options)) ? "any" : "absent";
+      await admin.putResource(uri, kek, { ...options, condition });
       await admin.proveResource(uri, kek, options);
       return { uri, kek };
     },

@@ -94,13 +94,12 @@ export const attestationSet: Action<KbsOptions & { readonly id: string; readonly
 ) => {
   const { language, text } = await readPolicy(file);
   const { id, dryRun = false } = options;
-  if (dryRun) {
-    const compile = policyEngines.find((engine) => engine.language === language)?.compileAppraisal;
-    if (compile === undefined) throw usage("an appraisal policy is Rego, or a bundle that OPA compiled", "JSON policies are for releases");
-    await compile(text, id);
-  } else {
+  const compile = policyEngines.find((engine) => engine.language === language)?.compileAppraisal;
+  if (compile === undefined) throw usage("an appraisal policy is Rego, or a bundle that OPA compiled", "JSON policies are for releases");
+  // Trustee stores whatever it gets; with a policy that is none, nobody attests any more.
+  await compile(text, id);
+  if (!dryRun)
     await withAdmin(shell, options, ({ attestationPolicies }) => attestationPolicies.put({ id, language, text, signal: shell.signal }));
-  }
   await shell.result(`${dryRun ? "would set" : "set"} appraisal policy ${id}`, { id, dryRun });
 };
 

@@ -41,6 +41,7 @@ export const examineKbs: Examination = async ({ shell, options, now, asked }) =>
     if (health.status === 200) {
       const ready = await probe(new URL("readyz", base), settings);
       if (ready.status === 200) add("ok", "ready", "its store answers");
+      else if (ready.status === 404) add("not-checked", "ready", "it does not say whether its store answers, as Trustee does not");
       else add("fail", "ready", `it is not ready (${ready.status})`, "look at the service's log: its store or its audit log does not work");
     }
     clock(add, health, { before, after });

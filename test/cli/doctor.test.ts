@@ -156,6 +156,11 @@ describe("ociseal doctor", () => {
   it("tells a service that is not ready, another service, and none apart", async () => {
     const sick = await listen(createServer((request, reply) => reply.writeHead(request.url === "/healthz" ? 200 : 503).end("{}")));
     expect(await visit("kbs", { options: { kbs: sick } })).toMatchObject({ verdicts: { ready: "fail" }, exit: "unavailable" });
+    const trustee = await listen(createServer((request, reply) => reply.writeHead(request.url === "/healthz" ? 200 : 404).end()));
+    expect(await visit("kbs", { options: { kbs: trustee } })).toMatchObject({
+      verdicts: { reachable: "ok", ready: "not-checked" },
+      exit: undefined,
+    });
     const other = await listen(createServer((_request, reply) => reply.writeHead(404).end()));
     expect((await visit("kbs", { env: { OCISEAL_KBS_URL: other } })).verdicts).toMatchObject({ reachable: "warn" });
     expect((await visit("kbs", { options: { kbs: "http://127.0.0.1:9" } })).verdicts).toEqual({ reachable: "fail" });

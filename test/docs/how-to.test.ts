@@ -77,7 +77,7 @@ const pages: Readonly<Record<string, Page>> = {
     atLeast: 8,
   },
   "move-from-trustee": {
-    files: { "trustee/default/key/1": Buffer.alloc(32, 1), "policy.rego": rego, "default_cpu.rego": appraisal },
+    files: { "trustee/repository/default\\x2Fkey\\x2F1": Buffer.alloc(32, 1), "policy.rego": rego, "default_cpu.rego": appraisal },
     otherwise: { "kbs policy evaluate": denied },
     atLeast: 5,
   },
@@ -210,7 +210,7 @@ describe("a how-to runs, command by command, as a reader would type it", () => {
           .replaceAll("http://127.0.0.1:8080", name === "air-gapped" ? `http://127.0.0.1:${siteKbs}` : url)
           .replaceAll("/etc/containers/policy.json", join(cwd, "etc/containers-policy.json"))
           .replaceAll("/etc/ociseal", join(cwd, "etc"))
-          .replaceAll("/opt/confidential-containers/kbs/repository", join(cwd, "trustee"))
+          .replaceAll("/opt/confidential-containers/storage", join(cwd, "trustee"))
           // What runs until it is stopped runs beside the rest here, and the page goes on when it is ready. A service of the page's own
           // in development mode leaves its token in the folder: that is the one for the other site.
           .replaceAll(

@@ -137,17 +137,25 @@ describe("an import from Trustee", () => {
     await writeFile(join(old, "default", "key", "2"), "old");
     const json = join(folder, "json");
     await mkdir(json);
-    await writeFile(join(json, "repository.json"), JSON.stringify({ "default/key/3": Buffer.from("json\xff").toString("base64url") }));
+    // Without an ending, and in base64url with padding, as Trustee 0.21 wrote it.
+    await writeFile(join(json, "repository"), JSON.stringify({ "default/key/3": "anNvbsO_Lg==" }));
+    // The folder above the old layout, which Trustee kept beside its policies.
+    const above = join(folder, "above");
+    await mkdir(join(above, "repository", "default", "key"), { recursive: true });
+    await mkdir(join(above, "kbs", "a"), { recursive: true });
+    await writeFile(join(above, "repository", "default", "key", "4"), "above");
     const bench = await startBench();
     await bench.admin.putResource("kbs:///default/key/present", Buffer.from("ours"));
     const report = await importTrusteeData(modern, bench.admin);
     expect(report).toMatchObject({ imported: 2, present: 1 });
     expect(report.skipped.map(({ name }) => name).sort()).toEqual([".hidden", "resource-policy"]);
-    for (const directory of [old, json]) expect(await importTrusteeData(directory, bench.admin)).toMatchObject({ imported: 1 });
+    for (const directory of [old, json])
+      expect(await importTrusteeData(directory, bench.admin)).toMatchObject({ imported: 1, skipped: [] });
+    expect(await importTrusteeData(above, bench.admin)).toMatchObject({ imported: 1, skipped: [{ name: "kbs/a" }] });
     const values = await Promise.all(
-      ["1", "2", "3", "present"].map(async (tag) => (await bench.guest.fetchResource(`kbs:///default/key/${tag}`)).toString()),
+      ["1", "2", "3", "4", "present"].map(async (tag) => (await bench.guest.fetchResource(`kbs:///default/key/${tag}`)).toString()),
     );
-    expect(values).toEqual(["modern", "old", Buffer.from("json\xff").toString(), "ours"]);
+    expect(values).toEqual(["modern", "old", "json\xff.", "above", "ours"]);
     expect(await bench.admin.references.get("svn")).toEqual(["1"]);
     await bench.close();
   });

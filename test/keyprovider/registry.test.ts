@@ -55,6 +55,12 @@ describe("keys registered at a service that overwrites, as Trustee does", () => 
     expect(stored).toEqual([]);
   });
 
+  it("are written where a key file and its name were given: the same key again, as coco_keyprovider does it", async () => {
+    const [uri, kek] = ["kbs:///default/key/file", Buffer.alloc(32, 7)];
+    expect(await registryOf(admin).registerGiven(uri, kek)).toEqual({ uri, kek });
+    expect(stored).toEqual(["/kbs/v0/resource/default/key/file"]);
+  });
+
   it("go to names that nobody uses", async () => {
     expect(await registryOf(admin).register("kbs:///default/key/fresh", "unused")).toMatchObject({ uri: "kbs:///default/key/fresh" });
     expect(stored).toEqual(["/kbs/v0/resource/default/key/fresh"]);

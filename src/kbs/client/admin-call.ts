@@ -1,5 +1,13 @@
 import { KbsError } from "../errors.ts";
-import { jsonOf, KbsTransport, problemOf, type CallOptions, type KbsTransportOptions, type WireResponse } from "./transport.ts";
+import {
+  jsonOf,
+  KbsTransport,
+  problemOf,
+  type CallOptions,
+  type KbsTransportOptions,
+  type Problem,
+  type WireResponse,
+} from "./transport.ts";
 
 /** Where an administration token comes from; asked again for each request. */
 export type TokenSource = (options: CallOptions) => Promise<string>;
@@ -59,10 +67,37 @@ export function isOurs(response: WireResponse): boolean {
   return response.header("ociseal-kbs").length > 0;
 }
 
+/**
+ * Errors of Trustee that are no word about the token, though their status is 401 as well. Seen at Trustee 0.21, and in
+ * its sources since 0.13; those of its `[admin]` section all begin with `AdminAuth`.
+ */
+const notAboutTheToken: ReadonlySet<string> = new Set([
+  "AttestationError",
+  "InvalidRequestPath",
+  "ParsePolicyError",
+  "PluginInternalError",
+  "PolicyEngine",
+  "PolicyEngineError",
+  "RvpsError",
+  "SerdeError",
+]);
+/** What Trustee says when it takes a request for one of a guest: no administrator can make it here. */
+const takenForAGuest: ReadonlySet<string> = new Set(["TokenNotFound", "TokenVerifierError"]);
+
+/** The error for what a service that is not ours does not offer. */
+export function notOffered(what: string, details: Readonly<Record<string, unknown>> = {}): KbsError {
+  return new KbsError("ERR_KBS_REQUEST_REFUSED", {
+    message: `the Key Broker Service did not ${what}: it is not ociseal kbs, and does not offer this`,
+    details,
+    hint: "a Trustee server stores and deletes resources, and takes Rego policies and reference values; the rest needs ociseal kbs",
+  });
+}
+
 /** Success is exactly 200: tools that looked at less have pushed images whose keys nobody held. */
 export function expectOk(response: WireResponse, what: string): WireResponse {
   if (response.status === 200) return response;
   const problem = problemOf(response);
+  if (!isOurs(response)) refuseAsTrustee(problem, what);
   const message = `the Key Broker Service did not ${what}: ${problem.detail || `status ${problem.status}`}`;
   const details = { status: problem.status, type: problem.type, code: problem.code, requestId: problem.requestId };
   switch (problem.status) {
@@ -97,6 +132,21 @@ export function expectOk(response: WireResponse, what: string): WireResponse {
         details,
         hint: "correct what the message names; ask for the service's log with the request's number",
       });
+  }
+}
+
+/** Throws for what Trustee's own errors say more exactly than their status. */
+function refuseAsTrustee(problem: Problem, what: string): void {
+  const { status, type, detail } = problem;
+  // Without a body: a path that its router does not know.
+  const unknownPath = status === 404 && (type === "PluginNotFound" || (type === "" && detail === ""));
+  if (unknownPath || (status === 401 && takenForAGuest.has(type))) throw notOffered(what, { status, type });
+  if (status === 401 && notAboutTheToken.has(type)) {
+    throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
+      message: `the Key Broker Service did not ${what}: ${detail}`,
+      details: { status, type },
+      hint: "the token was accepted, the request was not; Trustee's log says more",
+    });
   }
 }
 

@@ -30,7 +30,7 @@ export interface KbsAdminOptions extends KbsTransportOptions {
 }
 
 export interface PutOptions extends CallOptions {
-  /** `absent`: only when there is none; a version: only in its place; overwrite otherwise. Trustee always overwrites. */
+  /** `absent`: only when there is none; a version: only in its place; overwrite otherwise. Trustee knows no conditions. */
   readonly condition?: "any" | "absent" | { readonly version: number } | undefined;
 }
 
@@ -61,7 +61,10 @@ export interface ResourceList {
  * `ERR_KBS_UNREACHABLE`, `ERR_KBS_RESPONSE_MALFORMED`; those with a URI also `ERR_KBS_URI_MALFORMED`.
  */
 export interface KbsAdmin {
-  /** Stores a value; anything but 200 is a failure. `"present"`: the condition did not hold, nothing was written. */
+  /**
+   * Stores a value; anything but 200 is a failure. `"present"`: the condition did not hold, nothing was written. Throws
+   * `ERR_KBS_REQUEST_REFUSED` before anything is sent to a service that would write whatever the condition.
+   */
   putResource(uri: string, value: Uint8Array, options?: PutOptions): Promise<"stored" | "present">;
   /** Reads the newest value back; needs the right to read, which Trustee grants nobody. */
   getResource(uri: string, options?: CallOptions): Promise<Buffer>;
@@ -74,8 +77,8 @@ export interface KbsAdmin {
   proveResource(uri: string, value: Uint8Array, options?: CallOptions): Promise<RegistrationProof>;
   /**
    * Makes a 32-byte key at a URI, or fetches the one that is there, and proves that the service holds it. Only then may
-   * anything that needs it be pushed. Throws `ERR_KBS_CONFLICT` when one is there that the token may not read,
-   * `ERR_KBS_REGISTRATION_UNPROVED`.
+   * anything that needs it be pushed. Trustee makes a new one whatever is there: give it names that nobody used. Throws
+   * `ERR_KBS_CONFLICT` when one is there that the token may not read, `ERR_KBS_REGISTRATION_UNPROVED`.
    */
   registerKey(uri: string, options?: CallOptions): Promise<RegisteredKey>;
   readonly keys: KbsAdminKeys;
@@ -103,6 +106,7 @@ class AdminClient implements KbsAdmin {
   readonly system: KbsAdminSystem;
   readonly #call: AdminCall;
   readonly #verifyWith: KbsClient | undefined;
+  #keepsConditions = false;
 
   constructor(options: KbsAdminOptions) {
     this.#call = new AdminCall(options, options.token);
@@ -116,8 +120,13 @@ class AdminClient implements KbsAdmin {
   }
 
   async putResource(uri: string, value: Uint8Array, options: PutOptions = {}): Promise<"stored" | "present"> {
-    const path = formatResourcePath(parseResourceUri(uri));
     const { condition = "any", signal } = options;
+    if (condition !== "any") await this.#requireConditions(formatResourceUri(parseResourceUri(uri)), { signal });
+    return this.#put(uri, value, options);
+  }
+
+  async #put(uri: string, value: Uint8Array, { condition = "any", signal }: PutOptions): Promise<"stored" | "present"> {
+    const path = formatResourcePath(parseResourceUri(uri));
     const headers: Record<string, string> = { "content-type": "application/octet-stream" };
     if (condition === "absent") headers["if-none-match"] = "*";
     else if (condition !== "any") headers["if-match"] = `"${condition.version}"`;
@@ -144,7 +153,15 @@ class AdminClient implements KbsAdmin {
 
   async deleteResource(uri: string, options: CallOptions = {}): Promise<void> {
     const path = formatResourcePath(parseResourceUri(uri));
-    await this.#call.ok({ method: "DELETE", path: `${protocolPrefix}/resource/${path}`, ...options }, `delete ${path}`);
+    const response = await this.#call.send({ method: "DELETE", path: `${protocolPrefix}/resource/${path}`, ...options });
+    // Trustee's only word for it, as when its storage fails.
+    if (!isOurs(response) && response.status === 401 && problemOf(response).type === "PluginInternalError") {
+      throw new KbsError("ERR_KBS_NOT_FOUND", {
+        message: `the Key Broker Service did not delete ${path}: it does not hold it, or its storage failed`,
+        hint: "check the name; Trustee's log says more",
+      });
+    }
+    expectOk(response, `delete ${path}`);
   }
 
   async proveResource(uri: string, value: Uint8Array, options: CallOptions = {}): Promise<RegistrationProof> {
@@ -159,7 +176,7 @@ class AdminClient implements KbsAdmin {
   async registerKey(uri: string, options: CallOptions = {}): Promise<RegisteredKey> {
     const name = formatResourceUri(parseResourceUri(uri));
     const fresh = randomBytes(keySize);
-    if ((await this.putResource(name, fresh, { ...options, condition: "absent" })) === "stored") {
+    if ((await this.#put(name, fresh, { ...options, condition: "absent" })) === "stored") {
       return { uri: name, key: fresh, outcome: "created", proof: await this.proveResource(name, fresh, options) };
     }
     const present = await this.#readPresent(name, options);
@@ -176,6 +193,17 @@ class AdminClient implements KbsAdmin {
 
   close(): Promise<void> {
     return this.#call.close();
+  }
+
+  /** Trustee ignores conditions and writes over what is there: it must not get that far. */
+  async #requireConditions(name: string, options: CallOptions): Promise<void> {
+    if (this.#keepsConditions) return;
+    this.#keepsConditions = isOurs(await this.#call.send({ method: "GET", path: "/healthz", ...options }));
+    if (this.#keepsConditions) return;
+    throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
+      message: `this service is not ociseal kbs: it would write over what may be at ${name}, so nothing was sent`,
+      hint: "to store it whatever is there, leave the condition (--if-absent) away",
+    });
   }
 
   async #read(uri: string, options: CallOptions) {

@@ -4,7 +4,7 @@ import type { PolicyLanguage } from "../policies/policy-store.ts";
 import { protocolPrefix } from "../protocol/messages.ts";
 import { isObject, memberAt } from "../protocol/shape.ts";
 import { expectOk, isOurs, malformedAnswer, type AdminCall } from "./admin-call.ts";
-import type { CallOptions } from "./transport.ts";
+import { jsonOf, problemOf, type CallOptions } from "./transport.ts";
 
 /** A policy as its service shows it. */
 export interface PolicyView {
@@ -73,6 +73,8 @@ export interface KbsAdminReferences {
 const releaseBase = "/api/v1/policies";
 const appraisalBase = "/api/v1/attestation-policies";
 const trusteeReleaseId = "resource-policy";
+/** Trustee's 401 for a name that it does not know; older ones answer `null`, as ours does. Seen at Trustee 0.21. */
+const noSuchReference = /No reference value found for the given id/;
 
 /** Release policies over a connection. */
 export function adminReleasePolicies(call: AdminCall): KbsAdminReleasePolicies {
@@ -130,8 +132,14 @@ export function adminReferences(call: AdminCall): KbsAdminReferences {
       });
     },
     get: async (name, options = {}) => {
-      const path = `${protocolPrefix}/reference-value/${encodeURIComponent(name)}`;
-      return (await call.json({ method: "GET", path, ...options }, `read the reference value ${name}`)) ?? undefined;
+      const what = `read the reference value ${name}`;
+      const response = await call.send({
+        method: "GET",
+        path: `${protocolPrefix}/reference-value/${encodeURIComponent(name)}`,
+        ...options,
+      });
+      if (!isOurs(response) && noSuchReference.test(problemOf(response).detail)) return undefined;
+      return jsonOf(expectOk(response, what), `the answer to "${what}"`) ?? undefined;
     },
     delete: async (name, options = {}) => {
       await call.ok(

@@ -27,28 +27,28 @@ const escapedSlash = "\\x2F";
 const namespaces = ["repository", "kbs", "attestation_service_policy", "reference_value"] as const;
 
 /**
- * Reads the data of a Trustee server: its file store since 0.19 (one folder per namespace), its JSON store (one file per
- * namespace), and the older layout `repository/type/tag`. Source: Trustee, deps/key-value-storage.
+ * Reads the data of a Trustee server: its file store since 0.18 (one folder per namespace), its JSON store (one file per
+ * namespace), and the older layout `repository/type/tag`, alone or in a folder `repository`. Source: Trustee,
+ * deps/key-value-storage; read from folders that Trustee 0.21 wrote.
  */
 export async function* readTrusteeData(directory: string): AsyncGenerator<TrusteeItem> {
   const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
     throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: `the folder ${directory} cannot be read: ${describeCause(cause)}`, cause });
   });
-  const names = new Set(entries.map(({ name }) => name));
-  const modern = namespaces.some((namespace) => names.has(namespace) || names.has(`${namespace}.json`));
-  if (!modern) {
-    yield* readOldLayout(directory);
-    return;
-  }
-  for (const namespace of namespaces) {
-    if (names.has(`${namespace}.json`)) {
-      for (const [key, value] of Object.entries(await readJsonStore(join(directory, `${namespace}.json`))))
-        yield itemOf(namespace, key, value);
+  const stores = namespaces.flatMap((namespace) => {
+    const entry = entries.find(({ name }) => name === namespace);
+    return entry === undefined ? [] : [{ namespace, place: join(directory, namespace), isFile: entry.isFile() }];
+  });
+  if (stores.length === 0) yield* readOldLayout(directory);
+  for (const { namespace, place, isFile } of stores) {
+    if (isFile) {
+      for (const [key, value] of Object.entries(await readJsonStore(place))) yield itemOf(namespace, key, value);
+      continue;
     }
-    if (!names.has(namespace)) continue;
-    for (const file of await readdir(join(directory, namespace), { withFileTypes: true })) {
-      if (!file.isFile()) continue;
-      yield itemOf(namespace, file.name.replaceAll(escapedSlash, "/"), await readBounded(join(directory, namespace, file.name)));
+    for (const file of await readdir(place, { withFileTypes: true })) {
+      if (file.isFile()) yield itemOf(namespace, file.name.replaceAll(escapedSlash, "/"), await readBounded(join(place, file.name)));
+      else if (namespace === "repository") yield* readOldLayout(join(place, file.name), `${file.name}/`);
+      else yield { kind: "skipped", name: `${namespace}/${file.name}`, reason: "a folder where Trustee keeps files" };
     }
   }
 }
@@ -133,15 +133,15 @@ function referenceItem(key: string, bytes: Buffer): TrusteeItem {
   }
 }
 
-async function* readOldLayout(directory: string): AsyncGenerator<TrusteeItem> {
+async function* readOldLayout(directory: string, prefix = ""): AsyncGenerator<TrusteeItem> {
   for (const path of await readdir(directory, { recursive: true })) {
     const file = join(directory, path);
     if (!(await stat(file)).isFile()) continue;
-    yield resourceItem(path.split(/[\\/]/).join("/"), await readBounded(file));
+    yield resourceItem(`${prefix}${path.split(/[\\/]/).join("/")}`, await readBounded(file));
   }
 }
 
-/** One file per namespace: `{key: base64url}`. */
+/** One file per namespace, named as it is: `{key: base64url}`, padded. */
 async function readJsonStore(file: string): Promise<Readonly<Record<string, Buffer>>> {
   const value = parseJson(await readBounded(file, 256 << 20), { maxBytes: 256 << 20, maxDepth: 3, subject: file });
   if (!isObject(value)) throw new KbsError("ERR_KBS_CONFIG_INVALID", { message: `${file} is not a store of Trustee` });
