@@ -33,6 +33,8 @@ export interface FakeVault extends Fake {
     /** `1.8` passes over associated data, and takes a wrong ciphertext for a failure of its own. */
     version: "1.8" | "1.21";
     minDecryptionVersion: number;
+    /** Integrated storage takes 1048576 bytes at once; storage in files any number. */
+    maxEntryBytes: number;
   };
   /** Seconds that a renewal gives, one after the other; then renewing is refused. Logins give 3600. */
   readonly renewals: number[];
@@ -64,6 +66,7 @@ export async function startFakeVault(): Promise<FakeVault> {
     upgrading: false,
     version: "1.21",
     minDecryptionVersion: 1,
+    maxEntryBytes: Number.POSITIVE_INFINITY,
   };
   const renewals: number[] = [];
   let transitKeys = [randomBytes(32)];
@@ -91,6 +94,11 @@ export async function startFakeVault(): Promise<FakeVault> {
       if (settings.casRequired && options?.cas === undefined) return refusal(400, "check-and-set parameter required for this call");
       if (options?.cas !== undefined && options.cas !== version)
         return refusal(400, "check-and-set parameter did not match the current version");
+      const size = JSON.stringify(data).length;
+      if (size > settings.maxEntryBytes) {
+        const numbers = `got ${size} bytes, max: ${settings.maxEntryBytes} bytes`;
+        return refusal(500, `1 error occurred:\n\t* put failed due to value being too large; ${numbers}\n\n`);
+      }
       clock += 1;
       const created = new Date(1_700_000_000_000 + clock).toISOString();
       records.set(path, {

@@ -104,6 +104,19 @@ describe("a store in Vault's KV engine", () => {
     await store.close();
   });
 
+  it("refuses what integrated storage does not take, and has what was there", async () => {
+    const store = openVaultStore({ url: vault.url, login: root, folder: "large" });
+    await store.write("a", bytes("1"), { kind: "any" });
+    vault.settings.maxEntryBytes = 1 << 20;
+    const refusal = { code: "ERR_KBS_REQUEST_REFUSED", message: expect.stringContaining("790000 bytes") };
+    await expect(store.write("a", Buffer.alloc(790_000), { kind: "any" })).rejects.toMatchObject(refusal);
+    await expect(store.write("b", Buffer.alloc(790_000), { kind: "absent" })).rejects.toMatchObject(refusal);
+    expect((await store.read("a"))?.bytes.toString()).toBe("1");
+    expect((await store.list({ prefix: "", limit: 10 })).keys).toEqual(["a"]);
+    vault.settings.maxEntryBytes = Number.POSITIVE_INFINITY;
+    await store.close();
+  });
+
   it("names the rights that its token needs, and is not ready without them", async () => {
     const store = openVaultStore({ url: vault.url, login: root, folder: "rights" });
     vault.settings.forbidden = true;

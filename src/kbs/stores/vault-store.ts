@@ -81,7 +81,7 @@ class VaultStore implements SecretStore {
     if (answer.status === 413 || /too large|exceeds the maximum/i.test(text)) {
       throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
         message: `Vault does not take a value of ${bytes.length} bytes`,
-        hint: "keep big resources in another store",
+        hint: "keep big resources in another store; integrated storage takes some 780000 bytes, unless max_entry_size says more",
       });
     }
     const version = memberAt(answer.value, "data", "version");
@@ -184,6 +184,8 @@ class VaultStore implements SecretStore {
 
   #hintFor({ status }: JsonAnswer): string | undefined {
     switch (status) {
+      case 307:
+        return "a standby points at another server: it may be gone for a moment; for good, let it forward requests or name the active one";
       case 403: {
         const rights = `read and update on ${this.#mount}/data/${this.#folder}/*`;
         return `the token's policy needs ${rights}, and create, read, update, list and delete on ${this.#mount}/metadata/${this.#folder}/*`;
