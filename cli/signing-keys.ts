@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import {
   keyPlaceOf,
   loadPublicKey,
@@ -44,11 +45,16 @@ async function accessOf(env: Shell["env"]): Promise<KeyAccess> {
   };
 }
 
-/** OpenBao's own names stand before those that it shares with Vault. Source: OpenBao, "Environment variables". */
+/**
+ * OpenBao's own names stand before those that it shares with Vault; without a token there, the one of `vault login` or
+ * `bao login` is taken, as cosign does. Source: OpenBao, "Environment variables".
+ */
 export async function vaultAccess(env: Shell["env"]): Promise<KeyAccess["vault"]> {
   const named = (name: string): string | undefined => env[`BAO_${name}`] ?? env[`VAULT_${name}`];
-  const [address, token, authorities] = [named("ADDR"), named("TOKEN"), named("CACERT")];
-  if (address === undefined || token === undefined) return undefined;
+  const [address, authorities] = [named("ADDR"), named("CACERT")];
+  if (address === undefined) return undefined;
+  const token = named("TOKEN") ?? (await tokenOfLogin(env));
+  if (token === undefined) return undefined;
   return {
     address,
     token,
@@ -56,4 +62,16 @@ export async function vaultAccess(env: Shell["env"]): Promise<KeyAccess["vault"]
     namespace: named("NAMESPACE"),
     ...(authorities === undefined ? {} : { authorities: (await readSmallFile(authorities, "certificates of the Vault")).toString("utf8") }),
   };
+}
+
+/** Where the commands of Vault and of OpenBao keep a token. */
+async function tokenOfLogin({ HOME: home }: Shell["env"]): Promise<string | undefined> {
+  if (home === undefined || home === "") return undefined;
+  try {
+    const token = (await readSmallFile(join(home, ".vault-token"), "token of the Vault")).toString("utf8").trim();
+    return token === "" ? undefined : token;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw cause;
+  }
 }

@@ -128,6 +128,24 @@ describe("a Vault whose certificate is by an authority of its own", () => {
   });
 });
 
+describe("the token of a Vault", () => {
+  it("is that of the last login when no variable has one", async () => {
+    const folder = temporaryFolder();
+    const env = { VAULT_ADDR: "https://vault.example.com:8200", HOME: folder };
+    try {
+      expect(await vaultAccess(env)).toBeUndefined();
+      writeFileSync(join(folder, ".vault-token"), "hvs.login\n");
+      expect(await vaultAccess(env)).toMatchObject({ token: "hvs.login" });
+      expect(await vaultAccess({ ...env, VAULT_TOKEN: "hvs.given" })).toMatchObject({ token: "hvs.given" });
+      expect(await vaultAccess({ HOME: folder })).toBeUndefined();
+      writeFileSync(join(folder, ".vault-token"), "\n");
+      expect(await vaultAccess(env)).toBeUndefined();
+    } finally {
+      removeFolder(folder);
+    }
+  });
+});
+
 describe("a key pair in a Kubernetes secret", () => {
   it("signs images, and its public key verifies", async () => {
     const { privatePem, publicPem } = await exportCosignKeyPair({ key: newPrivateKey("ecdsa-p256"), password: "p" });
