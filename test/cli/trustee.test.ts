@@ -19,9 +19,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 it("an appraisal policy that is none goes to nobody: Trustee would store it, and attest nobody any more", async () => {
-  const refused = await run(
-    ...["kbs", "policy", "attestation", "set", "wrong.rego", "--kbs", "http://127.0.0.1:9", "--admin-token", "token", "--json"],
-  );
+  const nobody = ["--kbs", "http://127.0.0.1:9", "--admin-token", "token", "--json"];
+  const refused = await run("kbs", "policy", "attestation", "set", "wrong.rego", ...nobody);
   expect(refused).toMatchObject({ status: 2, stdout: expect.stringContaining("ERR_POLICY_NOT_UNDERSTOOD") as unknown });
 });
 
