@@ -71,7 +71,8 @@ const sgxReserved: readonly (readonly [number, number])[] = [
 export function parseSgxReport(raw: Buffer, path: string): SgxReport {
   if (raw.length !== bodyKinds.sgx.size) throw wrongSize(raw, path);
   for (const [start, end] of sgxReserved) {
-    if (raw.subarray(start, end).some((byte) => byte !== 0)) {
+    for (let i = start; i < end; i += 1) {
+      if (raw[i] === 0) continue;
       throw refuse("EVIDENCE_RESERVED_NOT_ZERO", {
         path,
         message: `bytes ${start} to ${end - 1} of the SGX report are reserved and not zero`,
