@@ -13,7 +13,9 @@ const peers = resolve(import.meta.dirname, "../.peers/bin");
 const programs = {
   kbs: [process.env["TRUSTEE_KBS"], join(peers, "trustee-kbs")],
   "kbs-client": [process.env["TRUSTEE_KBS_CLIENT"], join(peers, "kbs-client")],
+  "restful-as": [process.env["TRUSTEE_RESTFUL_AS"], join(peers, "restful-as")],
 };
+const variables = { kbs: "TRUSTEE_KBS", "kbs-client": "TRUSTEE_KBS_CLIENT", "restful-as": "TRUSTEE_RESTFUL_AS" };
 
 function programPath(program: keyof typeof programs): string | undefined {
   return programs[program].find((path) => path !== undefined && existsSync(path));
@@ -25,8 +27,7 @@ function programPath(program: keyof typeof programs): string | undefined {
  */
 export function missingTrustee(program: keyof typeof programs): boolean {
   if (programPath(program) !== undefined) return false;
-  const variable = program === "kbs" ? "TRUSTEE_KBS" : "TRUSTEE_KBS_CLIENT";
-  process.stderr.write(`SKIPPED: tests with the real ${program} of Trustee: none found (see CONTRIBUTING.md, ${variable})\n`);
+  process.stderr.write(`SKIPPED: tests with the real ${program} of Trustee: none found (see CONTRIBUTING.md, ${variables[program]})\n`);
   return true;
 }
 
@@ -88,30 +89,8 @@ export async function startTrustee({ store = "local_fs" }: { readonly store?: "l
     storage_backend: { storage_type: store, backends: { [store]: { [store === "local_fs" ? "dir_path" : "file_dir_path"]: data } } },
     plugins: [{ name: "resource", storage_backend_type: "kvstorage" }],
   };
-  const program = programPath("kbs") ?? "kbs";
-  const child = spawn(program, ["--config-file", await file("kbs.json", JSON.stringify(configuration))], {
-    cwd: folder,
-    env: { NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let log = "";
-  const keep = (chunk: Buffer): void => {
-    log = `${log}${chunk.toString()}`.slice(-20_000);
-  };
-  child.stdout.on("data", keep);
-  child.stderr.on("data", keep);
   const url = `https://127.0.0.1:${port}`;
-  const agent = new Agent({ connect: { ca: caCertificate } });
-  const answers = (): Promise<boolean> =>
-    request(`${url}/kbs/v0/resource/a/b/c`, { dispatcher: agent }).then(
-      async ({ body }) => body.dump().then(() => true),
-      () => false,
-    );
-  for (let tries = 0; !(await answers()); tries += 1) {
-    if (child.exitCode !== null || tries > 300) throw new Error(`Trustee does not start: ${log}`);
-    await sleep(50);
-  }
-  await agent.close();
+  const running = await launch("kbs", ["--config-file", await file("kbs.json", JSON.stringify(configuration))], folder, url);
   return {
     url,
     data,
@@ -121,14 +100,74 @@ export async function startTrustee({ store = "local_fs" }: { readonly store?: "l
       const signed = `${part({ alg: "EdDSA", typ: "JWT" })}.${part({ role: "admin", iat: now, exp: now + 3600, ...claims })}`;
       return `${signed}.${sign(null, Buffer.from(signed), privateKey).toString("base64url")}`;
     },
-    log: () => log,
+    log: running.log,
     stop: async () => {
-      const gone = new Promise((done) => child.once("exit", done));
-      if (child.exitCode === null && child.signalCode === null) {
-        child.kill("SIGKILL");
-        await gone;
-      }
+      await running.kill();
       await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/**
+ * Trustee's attestation service over REST on loopback, for the sample TEE, with a P-256 key of its own and TLS.
+ */
+export async function startTrusteeAttestation(): Promise<{ readonly url: string; kill(): Promise<void>; stop(): Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), "trustee-as-"));
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  await writeFile(join(folder, "token.key"), privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
+  await writeFile(join(folder, "server.crt"), serverCertificate);
+  await writeFile(join(folder, "server.key"), serverKey, { mode: 0o600 });
+  const configuration = {
+    storage_backend: { storage_type: "LocalFs", backends: { local_fs: { dir_path: join(folder, "data") } } },
+    rvps_config: { type: "BuiltIn" },
+    attestation_token_broker: { duration_min: 5, signer: { key_path: join(folder, "token.key") } },
+  };
+  await writeFile(join(folder, "as.json"), JSON.stringify(configuration));
+  const address = `127.0.0.1:${await freePort()}`;
+  const url = `https://${address}`;
+  const args = ["--config-file", "as.json", "--socket", address, "--https-pubkey-cert", "server.crt", "--https-prikey", "server.key"];
+  const running = await launch("restful-as", args, folder, url);
+  return {
+    url,
+    kill: running.kill,
+    stop: async () => {
+      await running.kill();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** Starts a server, and waits until it answers anything at all. */
+async function launch(
+  program: keyof typeof programs,
+  args: readonly string[],
+  cwd: string,
+  url: string,
+): Promise<{ log(): string; kill(): Promise<void> }> {
+  const child = spawn(programPath(program) ?? program, args, { cwd, env: { NO_COLOR: "1" }, stdio: ["ignore", "pipe", "pipe"] });
+  const gone = new Promise((done) => child.once("exit", done));
+  let log = "";
+  const keep = (chunk: Buffer): void => {
+    log = `${log}${chunk.toString()}`.slice(-20_000);
+  };
+  child.stdout.on("data", keep);
+  child.stderr.on("data", keep);
+  const agent = new Agent({ connect: { ca: caCertificate } });
+  const answers = (): Promise<boolean> =>
+    request(`${url}/kbs/v0/resource/a/b/c`, { dispatcher: agent }).then(
+      async ({ body }) => body.dump().then(() => true),
+      () => false,
+    );
+  for (let tries = 0; !(await answers()); tries += 1) {
+    if (child.exitCode !== null || tries > 300) throw new Error(`${program} does not start: ${log}`);
+    await sleep(50);
+  }
+  await agent.close();
+  return {
+    log: () => log,
+    kill: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await gone;
     },
   };
 }
