@@ -20,6 +20,17 @@ if (suits) {
 }
 
 async function start() {
+  // Blobs pass through as short-lived buffers: a young generation that stays small, from the start, keeps them in the
+  // processor's cache and the process a third smaller (measured: copying 1 GiB, 101 instead of 154 MiB). Where Node.js was not
+  // started so, it is told not to grow it. That costs 35 ms, and as much for each thread: with such a flag set meanwhile, V8
+  // takes no code that was compiled before.
+  var v8 = process.getBuiltinModule("node:v8");
+  var isSet = process.execArgv.some(function (flag) {
+    return flag.indexOf("--max-semi-space-size=") === 0;
+  });
+  if (!isSet && !/--max-semi-space-size=/.test(process.env.NODE_OPTIONS || "")) v8.setFlagsFromString("--semi-space-growth-factor=1");
+  // Freed on another thread, buffers make the cipher's threads wait: a twentieth of the time of encrypting.
+  v8.setFlagsFromString("--no-concurrent-array-buffer-sweeping");
   var module = process.getBuiltinModule("node:module");
   var folder = cacheFolder();
   if (folder) module.enableCompileCache(folder);

@@ -1,4 +1,3 @@
-import { smallYoungGeneration, tuneCollector } from "./collector.ts";
 import { readVersion } from "./version.ts";
 
 /** The process's entry. What says no more than the version does not load the command line for it. */
@@ -8,7 +7,6 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.stdout.write(`${readVersion()}\n`);
     return;
   }
-  tuneCollector(smallYoungGeneration);
   const { run } = await import("./run.ts");
   await run(argv);
 }

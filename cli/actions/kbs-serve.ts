@@ -51,11 +51,11 @@ const firstTokenSeconds = 24 * 3600;
  * dead lie about before it marks the heap, and the process grows for a quarter of an hour of work; marking more often costs
  * less than can be measured.
  */
-const collectorFlags = ["--heap-growing-percent=60"];
+const collectorFlag = "--heap-growing-percent=60";
 
 /** Serves until interrupted; being interrupted is the normal end. */
 export const kbsServe: Action<ServeOptions> = async (shell, _args, options) => {
-  tuneCollector(collectorFlags);
+  tuneCollector(collectorFlag);
   const settings = options.config === undefined ? await plainSettings(options) : await configuredSettings(shell, options.config, options);
   requireSafeAddress(settings);
   const server = await serveKbs({
