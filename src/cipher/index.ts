@@ -26,6 +26,7 @@ export {
   type LayerSource,
   type LayerWorkRequest,
 } from "./files.ts";
+export { endThread } from "./end-thread.ts";
 export { minorCollector } from "./minor-collector.ts";
 export { hashingFor } from "./thread-hasher.ts";
 export { CipherThreads, type CipherThreadsRequest } from "./threads.ts";

@@ -3,6 +3,10 @@ import { runInNewContext } from "node:vm";
 
 /** Between collections in a cipher thread: bytes of output that went by. */
 const interval = 4 << 20;
+/** Each takes about a millisecond. */
+const maxTries = 20;
+
+type Collect = (options: { readonly type: "minor" }) => void;
 
 /**
  * Collects young garbage as bytes go by; for a thread of our own.
@@ -21,9 +25,17 @@ export function minorCollector(): (size: number) => void {
   };
 }
 
-function collector(): ((options: { readonly type: "minor" }) => void) | undefined {
-  setFlagsFromString("--expose-gc");
-  const found: unknown = runInNewContext("typeof gc === 'function' ? gc : undefined");
-  setFlagsFromString("--no-expose-gc");
-  return typeof found === "function" ? (found as (options: { readonly type: "minor" }) => void) : undefined;
+/**
+ * The flag is of the process, while the function is of whatever is made as long as it is set. Two threads that start at once
+ * may take it from each other, and the one that comes away without would need the memory: so it tries again. V8 reads this
+ * flag once, when it makes a context; nothing that runs depends on it.
+ */
+function collector(): Collect | undefined {
+  for (let tries = 0; tries < maxTries; tries += 1) {
+    setFlagsFromString("--expose-gc");
+    const found: unknown = runInNewContext("typeof gc === 'function' ? gc : undefined");
+    setFlagsFromString("--no-expose-gc");
+    if (typeof found === "function") return found as Collect;
+  }
+  return undefined;
 }

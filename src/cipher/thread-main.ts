@@ -17,6 +17,8 @@ interface Session {
 
 const collect = minorCollector();
 const sessions = new Map<number, Session>();
+/** Ending, pieces that wait are refused; files have a sign of their own. */
+let state: "open" | "ending" = "open";
 let idleSince = performance.now();
 
 function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
@@ -25,6 +27,7 @@ function send(reply: ThreadReply, transfer: ArrayBuffer[] = []): void {
 
 async function answer(session: Session, request: Extract<ThreadRequest, { kind: "piece" }>): Promise<ThreadReply> {
   try {
+    if (state === "ending") throw new Error("the thread was closed");
     const work = await session.work;
     return { kind: "done", session: request.session, ...(await work.run(request, performance.now() - idleSince)) };
   } catch (cause) {
@@ -42,9 +45,13 @@ function failed(session: number, cause: unknown): ThreadReply {
 
 async function workOnFile(session: number, work: FileWork): Promise<ThreadReply> {
   const { sourcePath, targetPath, plan, stop } = work;
+  // In shared memory: a message would not be seen before the file is done, whose work is synchronous.
+  const throwIfAborted = (): void => {
+    if (Atomics.load(stop, 0) !== 0) throw new Error("the caller wants no more of it");
+  };
   try {
-    const result = await intoFile({ open: () => fileSource(sourcePath), targetPath }, (source, sink) =>
-      pump({
+    const result = await intoFile({ open: () => fileSource(sourcePath), targetPath }, async (source, sink) => {
+      const pumped = await pump({
         ...work,
         source,
         sink,
@@ -57,41 +64,62 @@ async function workOnFile(session: number, work: FileWork): Promise<ThreadReply>
           collect(size);
           send({ kind: "moved", session, size });
         },
-        signal: {
-          throwIfAborted() {
-            if (Atomics.load(stop, 0) !== 0) throw new Error("the caller wants no more of it");
-          },
-        },
-      }),
-    );
+        signal: { throwIfAborted },
+      });
+      throwIfAborted();
+      return pumped;
+    });
     return { kind: "filed", session, result };
   } catch (cause) {
     return failed(session, cause);
   }
 }
 
-parentPort?.on("message", (request: ThreadRequest) => {
-  if (request.kind === "start") {
-    const work = buildWork(request.plan);
-    work.catch(() => undefined);
-    sessions.set(request.session, { built: work, work, queue: Promise.resolve() });
-    return;
-  }
-  if (request.kind === "file") {
-    void workOnFile(request.session, request.work).then((reply) => send(reply));
-    return;
-  }
+function start({ session, plan }: Extract<ThreadRequest, { kind: "start" }>): void {
+  const work = buildWork(plan);
+  work.catch(() => undefined);
+  sessions.set(session, { built: work, work, queue: Promise.resolve() });
+}
+
+/** Behind what its session was asked before. */
+function runPiece(request: Extract<ThreadRequest, { kind: "piece" }>): void {
   const session = sessions.get(request.session);
   if (session === undefined) return;
   session.queue = session.queue.then(async () => {
-    if (request.kind === "drop") {
-      sessions.delete(request.session);
-      await session.built.then((work) => work.close()).catch(() => undefined);
-      return;
-    }
     const reply = await answer(session, request);
     collect(request.length);
     send(reply, reply.kind === "done" ? [reply.piece.input, reply.piece.output] : []);
     idleSince = performance.now();
   });
+}
+
+function drop(id: number): void {
+  const session = sessions.get(id);
+  if (session === undefined) return;
+  session.queue = session.queue.then(async () => {
+    sessions.delete(id);
+    await session.built.then((work) => work.close()).catch(() => undefined);
+  });
+}
+
+/** Lets go of everything that keeps the thread alive. */
+function end(): void {
+  state = "ending";
+  for (const id of sessions.keys()) drop(id);
+  parentPort?.close();
+}
+
+parentPort?.on("message", (request: ThreadRequest) => {
+  switch (request.kind) {
+    case "start":
+      return start(request);
+    case "file":
+      return void workOnFile(request.session, request.work).then((reply) => send(reply));
+    case "piece":
+      return runPiece(request);
+    case "drop":
+      return drop(request.session);
+    case "stop":
+      return end();
+  }
 });

@@ -15,7 +15,9 @@ export type ThreadRequest =
       readonly position: "inner" | "last";
     }
   | { readonly kind: "drop"; readonly session: number }
-  | { readonly kind: "file"; readonly session: number; readonly work: FileWork };
+  | { readonly kind: "file"; readonly session: number; readonly work: FileWork }
+  /** Nothing more is wanted, of no session: the thread ends when the piece that it is at is done. */
+  | { readonly kind: "stop" };
 
 /** A whole file, read, hashed, transformed and written by the cipher thread alone. */
 export interface FileWork {

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { InternalError } from "../errors/index.ts";
+import { endThread } from "./end-thread.ts";
 import { CipherError, isCipherErrorCode } from "./errors.ts";
 import type { PumpResult } from "./piece-pump.ts";
 import type { PieceResult, PieceRunner, RunnerPlan } from "./runner.ts";
@@ -51,6 +52,7 @@ interface WaitingForFile {
   readonly resolve: (result: PumpResult) => void;
   readonly reject: (cause: unknown) => void;
   readonly progress: ((size: number) => void) | undefined;
+  readonly abort: () => void;
 }
 
 interface Thread {
@@ -124,7 +126,7 @@ export class CipherThreads {
     thread.sessions += 1;
     try {
       return await new Promise((resolve, reject) => {
-        thread.files.set(session, { resolve, reject, progress });
+        thread.files.set(session, { resolve, reject, progress, abort });
         post(thread, { kind: "file", session, work: { ...work, stop } });
       });
     } catch (cause) {
@@ -139,7 +141,12 @@ export class CipherThreads {
 
   /** Ends all threads; transforms that run end with an error. */
   async close(): Promise<void> {
-    await Promise.all(this.#threads.splice(0).map(({ worker }) => worker.terminate()));
+    await Promise.all(
+      this.#threads.splice(0).map(async (thread) => {
+        for (const { abort } of thread.files.values()) abort();
+        await endThread(thread.worker, () => post(thread, { kind: "stop" }));
+      }),
+    );
   }
 
   #leastBusy(limit: number): Thread {

@@ -1,5 +1,6 @@
 import { isMarkedAsUntransferable, Worker } from "node:worker_threads";
 import type { ByteStream, Digest, DigestAlgorithm } from "../bytes/index.ts";
+import { endThread } from "../cipher/index.ts";
 import { InternalError } from "../errors/index.ts";
 import type { Compression } from "./decompress.ts";
 import { GuestError, guestErrors } from "./errors.ts";
@@ -12,8 +13,6 @@ const outputSize = 1 << 20;
 const outputs = 4;
 /** Inputs that may be under way: of a cipher's pieces two MiB. */
 const maxInputs = 4;
-/** What the thread is at takes milliseconds; nobody waits for one that hangs. */
-const maxStopMs = 10_000;
 
 export interface InflateJob {
   readonly compression: Compression;
@@ -74,17 +73,11 @@ export class InflateThread {
     }
   }
 
-  /** Ends the thread once it has ended what it is at: one that is stopped while zlib works for it can take the process along. */
+  /** Ends the thread once it has ended what it is at. */
   async close(): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
-    if (worker === undefined) return;
-    worker.ref();
-    const exited = new Promise((resolve) => worker.once("exit", resolve));
-    const late = setTimeout(() => void worker.terminate(), maxStopMs);
-    post(worker, { kind: "stop" });
-    await exited;
-    clearTimeout(late);
+    if (worker !== undefined) await endThread(worker, () => post(worker, { kind: "stop" }));
   }
 
   async #feed(worker: Worker, { stream, progress }: InflateJob, free: WaitingList<void>): Promise<void> {
