@@ -143,7 +143,7 @@ async function launch(
   args: readonly string[],
   cwd: string,
   url: string,
-): Promise<{ log(): string; kill(): Promise<void> }> {
+): Promise<{ readonly log: () => string; readonly kill: () => Promise<void> }> {
   const child = spawn(programPath(program) ?? program, args, { cwd, env: { NO_COLOR: "1" }, stdio: ["ignore", "pipe", "pipe"] });
   const gone = new Promise((done) => child.once("exit", done));
   let log = "";
