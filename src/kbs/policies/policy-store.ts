@@ -234,21 +234,29 @@ function indexOf(policies: readonly PolicyRow[]): unknown {
   return { format: "ociseal-kbs-policies/1", policies };
 }
 
+/** The rows of documents: records that are kept open give the same document for every request. */
+const parsedIndexes = new WeakMap<object, readonly PolicyRow[]>();
+
 function parseIndex(value: unknown): readonly PolicyRow[] {
   if (value === undefined) return [];
   if (!isObject(value) || !Array.isArray(value["policies"])) throw corrupt(`the record ${indexRecord} has an unknown format`);
-  return value["policies"].map(parseRow);
+  const known = parsedIndexes.get(value) ?? value["policies"].map(parseRow);
+  parsedIndexes.set(value, known);
+  return known;
 }
 
 function parseRow(value: unknown): PolicyRow {
-  const damaged = corrupt(`the record ${indexRecord} has a damaged row`);
-  if (!isObject(value)) throw damaged;
+  if (!isObject(value)) throw damagedRow();
   const { id, purpose, resources, digest, createdAt, createdBy, version } = value;
   const language = policyLanguages.find((known) => known === value["language"]);
-  if (typeof id !== "string" || (purpose !== "release" && purpose !== "appraisal") || language === undefined) throw damaged;
-  if (typeof resources !== "string" || typeof digest !== "string" || typeof version !== "number") throw damaged;
-  if (typeof createdAt !== "string" || typeof createdBy !== "string") throw damaged;
+  if (typeof id !== "string" || (purpose !== "release" && purpose !== "appraisal") || language === undefined) throw damagedRow();
+  if (typeof resources !== "string" || typeof digest !== "string" || typeof version !== "number") throw damagedRow();
+  if (typeof createdAt !== "string" || typeof createdBy !== "string") throw damagedRow();
   return { id, purpose, language, resources, digest, createdAt, createdBy, version };
+}
+
+function damagedRow(): KbsError {
+  return corrupt(`the record ${indexRecord} has a damaged row`);
 }
 
 function corrupt(message: string): KbsError {

@@ -24,6 +24,8 @@ const maxValues = 10_000;
  */
 export class ReferenceValues {
   readonly #records: SealedRecords;
+  #document: unknown;
+  #parsed: ReadonlyMap<string, ReferenceValue> = new Map();
 
   constructor(records: SealedRecords) {
     this.#records = records;
@@ -31,16 +33,26 @@ export class ReferenceValues {
 
   /** Everything that is registered, expired or not, by name. */
   async list(): Promise<readonly ReferenceValue[]> {
-    return [...parseValues((await this.#records.read(record))?.value).values()];
+    return [...(await this.#values()).values()];
   }
 
   /** A lookup over the values that are valid now, from one reading of the store. */
   async lookup(now: Date): Promise<(name: string) => unknown> {
-    const values = parseValues((await this.#records.read(record))?.value);
+    const values = await this.#values();
     return (name) => {
       const found = values.get(name);
       return found === undefined || new Date(found.expiresAt) <= now ? undefined : found.value;
     };
+  }
+
+  /** A record that is kept open gives the same document for every piece of evidence, and may hold ten thousand values. */
+  async #values(): Promise<ReadonlyMap<string, ReferenceValue>> {
+    const document = (await this.#records.read(record))?.value;
+    if (document !== this.#document) {
+      this.#parsed = parseValues(document);
+      this.#document = document;
+    }
+    return this.#parsed;
   }
 
   /** Registers values, replacing those of the same name. Throws `ERR_KBS_REQUEST_REFUSED`. */
