@@ -47,7 +47,14 @@ export interface TestTrustee {
  * Trustee's own server (0.21) on loopback, with TLS, its attestation service for the sample TEE built in, and two roles:
  * `admin` may do everything, `publisher` store below `default/image-kek`.
  */
-export async function startTrustee({ store = "local_fs" }: { readonly store?: "local_fs" | "local_json" } = {}): Promise<TestTrustee> {
+export async function startTrustee({
+  store = "local_fs",
+  tokensOf,
+}: {
+  readonly store?: "local_fs" | "local_json";
+  /** The certificate (PEM) of whose attestation tokens it takes, in place of its own. */
+  readonly tokensOf?: string;
+} = {}): Promise<TestTrustee> {
   const folder = await mkdtemp(join(tmpdir(), "trustee-"));
   const data = join(folder, "data");
   await mkdir(data);
@@ -64,7 +71,8 @@ export async function startTrustee({ store = "local_fs" }: { readonly store?: "l
       certificate: await file("server.crt", serverCertificate),
       worker_count: 1,
     },
-    attestation_token: { insecure_header_jwk: true },
+    attestation_token:
+      tokensOf === undefined ? { insecure_header_jwk: true } : { trusted_certs_paths: [await file("tokens.pem", tokensOf)] },
     attestation_service: {
       type: "coco_as_builtin",
       attestation_token_broker: { duration_min: 5 },
