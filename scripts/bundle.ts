@@ -47,7 +47,7 @@ export function withConsolePage(root: string): Plugin {
  * who start them look. CommonJS, because Node.js loads fifty such files in half the time, and reads no more of its own
  * modules than are asked for: an ES module that names one thing of node:http makes all of it, WebSocket included.
  */
-export async function bundleCommandLine(root: string, folder: string): Promise<void> {
+export async function bundleCommandLine(root: string, folder: string, plugins: readonly Plugin[] = []): Promise<void> {
   const build = await rolldown({
     cwd: root,
     input: {
@@ -58,7 +58,7 @@ export async function bundleCommandLine(root: string, folder: string): Promise<v
     },
     platform: "node",
     external: [...optionalPeers(root)],
-    plugins: [withConsolePage(root), undiciDispatchers(root), laterBuiltins()],
+    plugins: [withConsolePage(root), undiciDispatchers(root), laterBuiltins(), ...plugins],
     // Our modules do nothing when loaded but define things, so what a command does not use of a room is left out.
     treeshake: { moduleSideEffects: (id) => id.includes("/node_modules/") },
     logLevel: "warn",
