@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { PullOutput } from "../../src/guest/index.ts";
+import { sourceThreadFlags } from "../node-flags.ts";
 import { broker, image, testFolder } from "./images.ts";
 import { layoutOf } from "./real-images.ts";
 import { tar, type RawEntry } from "./tar-bytes.ts";
@@ -26,7 +27,15 @@ async function pullKilled(
   output: PullOutput,
   delayMs?: number,
 ): Promise<{ readonly outcome: "killed" | "done" | "failed"; readonly tookMs: number }> {
-  const args = [child, layout, folder.path("place/out"), output, folder.path("cache"), folder.path("place/record.json")];
+  const args = [
+    ...sourceThreadFlags,
+    child,
+    layout,
+    folder.path("place/out"),
+    output,
+    folder.path("cache"),
+    folder.path("place/record.json"),
+  ];
   const started = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   const exited = once(started, "exit");
   let began = 0;

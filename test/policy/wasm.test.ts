@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { createHash } from "node:crypto";
 import { pack } from "tar-stream";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { policyEngines } from "../../cli/policy-engines.ts";
 import { digestOfOpaBundle, textOfOpaBundle, wasmPolicies, type WasmReleasePolicy } from "../../src/policy/index.ts";
 import { handshake, raw, startBench, type Bench } from "../kbs/harness.ts";
@@ -127,6 +127,19 @@ describe("a compiled policy that does not end well", () => {
     await gone.close();
     expect(await answer).toMatchObject({ allow: false, reasons: [expect.stringContaining("the compiled policy failed")] });
   });
+});
+
+it("has V8 keep the code that threads share before it starts the first", async () => {
+  // In some Node.js it is freed twice otherwise; that cannot be had on demand.
+  const setFlagsFromString = vi.fn();
+  vi.doMock("node:v8", () => ({ setFlagsFromString }));
+  vi.resetModules();
+  const { wasmPolicies: withSpy } = await import("../../src/policy/index.ts");
+  vi.doUnmock("node:v8");
+  const watched = withSpy();
+  await watched.compileRelease(text("release"), "app");
+  await watched.close();
+  expect(setFlagsFromString).toHaveBeenCalledWith("--no-wasm-code-gc");
 });
 
 describe("an attestation policy that OPA compiled", () => {

@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import { PolicyError } from "../errors.ts";
 import type { ThreadBegun, ThreadReply, ThreadRequest } from "./thread-messages.ts";
@@ -16,6 +17,13 @@ const defaultMaxMemoryBytes = 32 << 20;
 const maxWaiting = 200;
 /** What a thread has besides the module's memory: the package, and questions and answers as objects. */
 const heapLimits = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
+
+/**
+ * Threads share the code by which WebAssembly calls JavaScript. V8 in Node.js 22 and 24 may free it twice when one thread lets
+ * go of a module while another compiles the same code, and the process dies (nodejs/node issue 64500). With this flag such
+ * code stays until the end: some hundred bytes for each kind of function that a module may import.
+ */
+const keepCode = "--no-wasm-code-gc";
 
 interface Job {
   readonly request: Omit<ThreadRequest, "id" | "maxPages">;
@@ -58,7 +66,10 @@ export class PolicyThreads {
     });
   }
 
-  /** Ends all threads; what waits is refused. */
+  /**
+   * Ends all threads; what waits is refused. They are terminated, as an evaluation that goes on for ever ends in no other way;
+   * there is nothing native in such a thread that would be in the middle of something.
+   */
   async close(): Promise<void> {
     for (const { reject } of this.#waiting.splice(0)) reject(failed("the service is ending"));
     await Promise.all([...this.#threads].map(({ worker }) => worker.terminate()));
@@ -77,6 +88,7 @@ export class PolicyThreads {
 
   #start(): Thread | undefined {
     if (this.#threads.size >= this.#limit) return undefined;
+    setFlagsFromString(keepCode);
     const worker = new Worker(ownModule(), { resourceLimits: heapLimits, env: {}, execArgv: [] });
     const thread: Thread = { worker, job: undefined, timer: undefined };
     this.#threads.add(thread);
