@@ -9,7 +9,6 @@ import { isObject } from "../protocol/shape.ts";
 import { teeNamed } from "../protocol/tee-names.ts";
 import { freshBytes } from "../random.ts";
 import type { Nonces } from "./nonces.ts";
-import { TokenShelf } from "./token-shelf.ts";
 
 /** A handshake on its way, or done. */
 export interface Session {
@@ -35,8 +34,8 @@ const maxTextSize = 1 << 20;
 const maxCookieSize = 24 << 10;
 /** A hundred bytes each. */
 const maxAttested = 50_000;
-/** Bytes of tokens: those of some three thousand guests. */
-const shelfSize = 8 << 20;
+/** Characters of tokens: those of some three thousand guests. */
+const maxTokens = 8 << 20;
 
 /**
  * Sessions without a table: the cookie carries the session, sealed with a key that all replicas share.
@@ -53,7 +52,8 @@ export class Sessions {
   /** When each expires, by id, oldest first. */
   readonly #attested = new Map<string, number>();
   /** The tokens of the last of these. */
-  readonly #tokens = new TokenShelf(shelfSize);
+  readonly #tokens = new Map<string, string>();
+  #tokensSize = 0;
   /** Sessions whose evidence is being judged. */
   readonly #judged = new Set<string>();
 
@@ -90,7 +90,9 @@ export class Sessions {
   /** Marks a session as attested. */
   attest(session: Session, token: string, now: Date): Session {
     this.#attested.set(session.id, session.expiresAt.getTime());
-    this.#tokens.put(session.id, token);
+    this.#dropToken(session.id);
+    this.#tokens.set(session.id, token);
+    this.#tokensSize += token.length;
     this.#forget(now);
     return { ...session, token };
   }
@@ -141,8 +143,17 @@ export class Sessions {
     for (const [id, expiresAt] of this.#attested) {
       if (expiresAt > now.getTime() && this.#attested.size <= maxAttested) break;
       this.#attested.delete(id);
-      this.#tokens.drop(id);
+      this.#dropToken(id);
     }
+    for (const id of this.#tokens.keys()) {
+      if (this.#tokensSize <= maxTokens) break;
+      this.#dropToken(id);
+    }
+  }
+
+  #dropToken(id: string): void {
+    this.#tokensSize -= this.#tokens.get(id)?.length ?? 0;
+    this.#tokens.delete(id);
   }
 }
 
@@ -152,15 +163,13 @@ export class Sessions {
  */
 function packed(session: Session): { readonly form: number; readonly bytes: Buffer } {
   const { id, request, nonce, expiresAt, token } = session;
-  const { version: v, tee } = request;
-  const exp = expiresAt.getTime();
+  const members = { id, v: request.version, tee: request.tee, nonce, exp: expiresAt.getTime() };
   const parts = token === undefined || token.length > deflateFrom ? undefined : partsOf(token);
   if (parts !== undefined) {
     const sizes = parts.map(({ length }) => length);
-    const head = Buffer.from(`${JSON.stringify({ id, v, tee, nonce, exp, sizes })}\0`, "utf8");
-    return { form: forms.withToken, bytes: Buffer.concat([head, ...parts]) };
+    return { form: forms.withToken, bytes: Buffer.concat([Buffer.from(`${JSON.stringify({ ...members, sizes })}\0`, "utf8"), ...parts]) };
   }
-  const text = Buffer.from(JSON.stringify({ id, v, tee, nonce, exp, token }), "utf8");
+  const text = Buffer.from(JSON.stringify({ ...members, token }), "utf8");
   if (text.length <= deflateFrom) return { form: forms.text, bytes: text };
   return { form: forms.deflated, bytes: deflateRawSync(text, deflateOptions) };
 }
