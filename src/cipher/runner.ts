@@ -59,16 +59,21 @@ export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   // Opened once more: whatever becomes of the caller's, this one never names another file.
   const file = plan.outputFile === undefined ? undefined : existingFile(plan.outputFile.path);
   let at = plan.outputFile?.start ?? 0;
+  // The decompressor works in the thread pool meanwhile, and would be waited for; with CTR and its HMACs there is no time for it.
+  const inflates = plan.kind === "open-chunks" && (plan.uncompress === "gzip" || plan.uncompress === "zstd");
   return {
     async run({ piece, length, position }, waited) {
       const input = new Uint8Array(piece.input, 0, length);
       const room = new Uint8Array(piece.output);
       const written = position === "inner" ? transform.transform(input, room) : transform.finish(input, room);
       const bytes = room.subarray(0, written);
-      const output = file !== undefined && waited > longWait ? "filed" : "returned";
+      const output = file !== undefined && (inflates || waited > longWait) ? "filed" : "returned";
+      const watched = watcher.update(bytes);
+      // Should writing fail, it is that which is told.
+      watched.catch(() => undefined);
       if (output === "filed") file?.write(bytes, at);
       at += written;
-      await watcher.update(bytes);
+      await watched;
       const results = position === "inner" ? undefined : { ...transform.results?.(), ...(await watcher.results()) };
       return { piece, written, output, results };
     },
