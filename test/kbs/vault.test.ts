@@ -337,7 +337,8 @@ describe.skipIf(missingVault())("a real Vault or OpenBao, with the rights that t
       expect(await first.rewrapUnderFirstRoot()).toBe(2);
       expect(await first.rewrapUnderFirstRoot()).toBe(0);
       await vault.call("POST", "transit/keys/ociseal-kbs/config", { min_decryption_version: 2, min_encryption_version: 2 });
-      expect(await vault.call("POST", "transit/keys/ociseal-kbs/trim", { min_available_version: 2 })).toMatchObject({ status: 204 });
+      // Vault answers 204, OpenBao with what is left.
+      expect((await vault.call("POST", "transit/keys/ociseal-kbs/trim", { min_available_version: 2 })).status).toBeLessThan(300);
       const again = await Keyring.open(records, [transit()]);
       expect(again.list()).toEqual(first.list());
       const sealed = first.seal(bytes("secret"), "a");
@@ -345,49 +346,5 @@ describe.skipIf(missingVault())("a real Vault or OpenBao, with the rights that t
       for (const keyring of [first, again]) await keyring.close();
       await records.close();
     });
-  });
-});
-
-describe.skipIf(missingVault())("a real Vault or OpenBao with integrated storage", () => {
-  let vault: TestVault;
-  let store: SecretStore;
-  beforeAll(async () => {
-    vault = await startVault({ storage: "raft" });
-    store = openVaultStore({ url: vault.url, login: { kind: "token", token: vault.rootToken }, authorities: caCertificate });
-  });
-  afterAll(async () => {
-    await store.close();
-    await vault.stop();
-  });
-
-  it("takes what fits one entry of it, refuses what does not, and keeps what was there", async () => {
-    const largest = Buffer.alloc(780_000, 7);
-    await store.write("large", largest, { kind: "absent" });
-    await expect(store.write("large", Buffer.alloc(790_000), { kind: "any" })).rejects.toMatchObject({
-      code: "ERR_KBS_REQUEST_REFUSED",
-      message: expect.stringContaining("790000 bytes"),
-    });
-    expect((await store.read("large"))?.bytes.equals(largest)).toBe(true);
-    await expect(store.write("larger", Buffer.alloc(790_000), { kind: "absent" })).rejects.toMatchObject({
-      code: "ERR_KBS_REQUEST_REFUSED",
-    });
-    // Its limits of versions are there; a record is not.
-    expect(await store.read("larger")).toBeUndefined();
-    expect((await store.list({ prefix: "", limit: 10 })).keys).toEqual(["large"]);
-    expect(await store.write("larger", Buffer.from("1"), { kind: "absent" })).not.toBe("conflict");
-  });
-
-  it("is unavailable until it has elected itself again, and has everything that was acknowledged then", async () => {
-    await store.write("kept", Buffer.from("1"), { kind: "any" });
-    await vault.kill();
-    await expect(store.write("kept", Buffer.from("2"), { kind: "any" })).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
-    await vault.startSealed();
-    await expect(store.read("kept")).rejects.toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
-    const electing = vault.unseal();
-    const seen: unknown[] = [];
-    while (seen.length === 0 || seen.at(-1) instanceof Error) seen.push(await store.read("kept").catch((error: unknown) => error));
-    await electing;
-    expect(seen.at(-1)).toMatchObject({ bytes: Buffer.from("1") });
-    for (const error of seen.slice(0, -1)) expect(error).toMatchObject({ code: "ERR_KBS_STORE_UNAVAILABLE" });
   });
 });
