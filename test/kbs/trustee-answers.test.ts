@@ -100,6 +100,14 @@ describe("what Trustee answers to an administrator", () => {
       });
   });
 
+  it("with 405 is that it does not delete yet, as before 0.20", async () => {
+    const { admin } = await always([405]);
+    await expect(admin.deleteResource(uri)).rejects.toMatchObject({
+      code: "ERR_KBS_REQUEST_REFUSED",
+      message: expect.stringContaining("it is not ociseal kbs") as unknown,
+    });
+  });
+
   it("comes over HTTP/1.1 though it offers HTTP/2, over which its rules see a whole URL and match none", async () => {
     const versions: string[] = [];
     const answer = (request: Http2ServerRequest, response: Http2ServerResponse): void => {

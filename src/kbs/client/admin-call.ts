@@ -138,9 +138,9 @@ export function expectOk(response: WireResponse, what: string): WireResponse {
 /** Throws for what Trustee's own errors say more exactly than their status. */
 function refuseAsTrustee(problem: Problem, what: string): void {
   const { status, type, detail } = problem;
-  // Without a body: a path that its router does not know.
+  // Without a body: a path, or a method of it, that its router does not know.
   const unknownPath = status === 404 && (type === "PluginNotFound" || (type === "" && detail === ""));
-  if (unknownPath || (status === 401 && takenForAGuest.has(type))) throw notOffered(what, { status, type });
+  if (unknownPath || status === 405 || (status === 401 && takenForAGuest.has(type))) throw notOffered(what, { status, type });
   if (status === 401 && notAboutTheToken.has(type)) {
     throw new KbsError("ERR_KBS_REQUEST_REFUSED", {
       message: `the Key Broker Service did not ${what}: ${detail}`,
