@@ -134,15 +134,22 @@ export async function startVault({ storage = "file" }: { readonly storage?: "fil
     await gone;
   };
 
-  await startSealed();
-  const { value } = await must("PUT", "sys/init", { secret_shares: 1, secret_threshold: 1 });
-  rootToken = String(value["root_token"]);
-  unsealKey = String((value["keys_base64"] as readonly string[])[0]);
-  await unseal();
-  await must("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
-  await must("POST", "sys/mounts/transit", { type: "transit" });
-  // A new engine of version 2 says no for a moment.
-  await until(async () => (await call("GET", "secret/config")).status === 200);
+  try {
+    await startSealed();
+    const { value } = await must("PUT", "sys/init", { secret_shares: 1, secret_threshold: 1 });
+    rootToken = String(value["root_token"]);
+    unsealKey = String((value["keys_base64"] as readonly string[])[0]);
+    await unseal();
+    await must("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
+    await must("POST", "sys/mounts/transit", { type: "transit" });
+    // A new engine of version 2 says no for a moment.
+    await until(async () => (await call("GET", "secret/config")).status === 200);
+  } catch (error) {
+    await agent.close();
+    await kill();
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
 
   const transit = async (verb: string, body: unknown): Promise<unknown> =>
     (await call("POST", `transit/${verb}/trial`, body)).value["data"];
