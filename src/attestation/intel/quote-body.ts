@@ -71,8 +71,7 @@ const sgxReserved: readonly (readonly [number, number])[] = [
 export function parseSgxReport(raw: Buffer, path: string): SgxReport {
   if (raw.length !== bodyKinds.sgx.size) throw wrongSize(raw, path);
   for (const [start, end] of sgxReserved) {
-    for (let i = start; i < end; i += 1) {
-      if (raw[i] === 0) continue;
+    if (raw.subarray(start, end).some((byte) => byte !== 0)) {
       throw refuse("EVIDENCE_RESERVED_NOT_ZERO", {
         path,
         message: `bytes ${start} to ${end - 1} of the SGX report are reserved and not zero`,
