@@ -59,8 +59,10 @@ export async function buildWork(plan: RunnerPlan): Promise<PieceWork> {
   // Opened once more: whatever becomes of the caller's, this one never names another file.
   const file = plan.outputFile === undefined ? undefined : existingFile(plan.outputFile.path);
   let at = plan.outputFile?.start ?? 0;
-  // The decompressor works in the thread pool meanwhile, and would be waited for; with CTR and its HMACs there is no time for it.
-  const inflates = plan.kind === "open-chunks" && (plan.uncompress === "gzip" || plan.uncompress === "zstd");
+  // The decompressor works in the thread pool meanwhile, and would be waited for. With the HMACs of CTR, or one hash more, there
+  // is no time for it here.
+  const isLight = plan.kind === "open-chunks" && plan.hashOutput === undefined;
+  const inflates = isLight && (plan.uncompress === "gzip" || plan.uncompress === "zstd");
   return {
     async run({ piece, length, position }, waited) {
       const input = new Uint8Array(piece.input, 0, length);
