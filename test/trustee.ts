@@ -2,12 +2,12 @@ import { execFile, spawn } from "node:child_process";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, request } from "undici";
 import { caCertificate, serverCertificate, serverKey } from "./registry/test-certificates.ts";
+import { freePort } from "./free-port.ts";
 
 const peers = resolve(import.meta.dirname, "../.peers/bin");
 const programs = {
@@ -188,12 +188,4 @@ export function kbsClient(args: readonly string[], cwd: string): Promise<{ reado
       done({ status: error === null ? 0 : typeof error.code === "number" ? error.code : -1, output: `${stdout}${stderr}` });
     });
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }

@@ -7,6 +7,7 @@ import { makeImage, pushImage } from "../../registry-fixtures/index.ts";
 import { openLayout } from "../../src/store/index.ts";
 import { missingPeers, peer, type PeerName } from "../peers.ts";
 import { cleanEnvironment, ociseal, startServer, type Outcome } from "./run.ts";
+import { freePort } from "../free-port.ts";
 
 const skopeos = ["skopeo-1.18", "skopeo-1.22"] as const;
 const cosigns = ["cosign-2.5", "cosign-3.1"] as const;
@@ -174,15 +175,6 @@ describe("the embedded registry", () => {
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import("node:net");
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 async function until(ready: () => Promise<boolean>): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {

@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeHelloImage, makeIndex, seedRegistry } from "../../registry-fixtures/index.ts";
 import { serveRegistry, type RegistryServer } from "../../src/registry-server/index.ts";
 import { cleanEnvironment, projectFolder } from "./run.ts";
+import { freePort } from "../free-port.ts";
 
 /** Blocks of shell commands of a page, in order. */
 function shellBlocks(text: string): readonly string[] {
@@ -102,11 +102,3 @@ describe("the README", () => {
     for (const name of named) expect(makefile, name).toMatch(new RegExp(`^${name}:`, "m"));
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}

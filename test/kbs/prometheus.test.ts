@@ -1,6 +1,5 @@
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ServiceMetrics } from "../../src/kbs/metrics/service-metrics.ts";
 import { missingPeers, peer } from "../peers.ts";
 import { attest, auth, handshake, raw, startBench, type Bench } from "./harness.ts";
+import { freePort } from "../free-port.ts";
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, "../..");
@@ -173,11 +173,3 @@ describe.skipIf(missingPeers("prometheus"))("a real Prometheus", () => {
     expect(loaded.filter(({ health }) => health === "err")).toEqual([]);
   });
 });
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((done) => probe.listen(0, "127.0.0.1", done));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((done) => probe.close(done));
-  return port;
-}
